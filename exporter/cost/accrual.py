@@ -8,19 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from exporter.cost import gpu_usage
-from exporter.cost.attribution import UNALLOCATED_SHARE
 from exporter.cost.charges import ChargedUse, GpuCharge, SegmentPostings, Usage
-from exporter.cost.gpu_usage import ShareUsage
 from exporter.cost.intervals import ChargedInterval, IntervalPart
 from exporter.cost.money import GpuRemainders, divide
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import OwnerPhase, Segment
 from exporter.cost.state import GpuState
-from exporter.readings import UNCOUNTED, Gpu, GpuReading
+from exporter.readings import UNCOUNTED, Gpu
 from exporter.tariff.calendar import day_of, month_of
 from exporter.tariff.rate import Price
-from exporter.tariff.tariff import Tariff
-from exporter.units import Instant, Millijoules
+from exporter.units import Instant, Millijoules, Nanoseconds
 
 GPU_TIME: Final = "GPU time"
 """The key of the rounding of GPU time. No component has a name with a space."""
@@ -30,37 +27,41 @@ UNPRICED_ENERGY: Final = "unpriced energy"
 
 
 @dataclass(frozen=True, slots=True)
-class GpuAccrual:
-    """What one GPU is charged for in one tick."""
+class GpuToCharge:
+    """A GPU that a tick may charge: who pays for it, and what its cost is divided by."""
 
     slot: GpuState
-    """Its slot after the tick, with the remainders of the last one."""
-    charged: Gpu
-    """The GPU in its slot at the time that the tick charges."""
+    """Its slot after the tick, still with the fractions of a picodollar that the last tick left."""
+    payer: Gpu
+    """The GPU that pays: in a gap the one that sat in the slot before it, else the one that sits there."""
     count: int
-    """How many GPUs it stands for, which multiplies its time."""
+    """The number of GPUs, above 1 for several that NVML never listed: all of them pay."""
     seen_before: bool
     """False for a GPU that is new in the tick."""
-    reading: GpuReading | None
-    """What NVML reports, `None` where it does not list the GPU."""
+    is_listed: bool
+    """Whether NVML lists it in the tick."""
     by_time: Mapping[OwnerPhase, int]
-    """Weights that divide its time."""
+    """Weights that divide its time over owners; at least one is positive."""
     by_energy: Mapping[OwnerPhase, int]
-    """Weights that divide its energy."""
+    """Weights that divide its energy over owners."""
     energy: Millijoules
-    """Energy that arrived in the tick."""
-    energy_measured: bool
-    """Whether its energy was measured."""
-    implausible: bool
-    """Whether its energy counter was refused."""
-
-    def is_charged(self, at: Instant, tariff: Tariff) -> bool:
-        """Whether it is charged at an instant: not once it is retired, unless NVML still lists it."""
-        return self.reading is not None or not tariff.is_retired(self.charged, at)
+    """Energy that it drew in the tick; 0 for GPUs that NVML never listed."""
 
 
-class Accrued(NamedTuple):
-    """What a tick costs."""
+class ReleasedGpus(NamedTuple):
+    """GPUs that left the host in a gap, and pay for it."""
+
+    gpus: Sequence[GpuToCharge]
+    until: Instant | None
+    """Until when they pay; `None`: for all of the gap."""
+
+    def paying_at(self, start: Instant) -> Sequence[GpuToCharge]:
+        """Those that pay for a part of the gap that starts then."""
+        return self.gpus if self.until is None or start < self.until else ()
+
+
+class IntervalCost(NamedTuple):
+    """What the interval of a tick costs."""
 
     segments: tuple[Segment, ...]
     """The whole interval, in order."""
@@ -68,104 +69,106 @@ class Accrued(NamedTuple):
     """The slots after the tick by the GPU in them, with what the divisions of money left."""
 
 
-class Accrual:
-    """Segments of one tick; remainders pass from each to the next."""
+def charge_interval(
+    interval: ChargedInterval,
+    parts: Sequence[IntervalPart],
+    policy: CostPolicy,
+    *,
+    gpus: Sequence[GpuToCharge],
+    released: ReleasedGpus,
+) -> IntervalCost:
+    """Charge an interval to the GPUs of a host.
 
-    def __init__(
-        self,
-        gpus: list[GpuAccrual],
-        policy: CostPolicy,
-        interval: ChargedInterval,
-        parts: Sequence[IntervalPart],
-        released: Sequence[GpuAccrual] = (),
-        booted: Instant | None = None,
-    ) -> None:
-        """Charge an interval to the GPUs of a host.
+    Args:
+        interval: the time that the tick charges.
+        parts: the interval in order, a segment each.
+        policy: prices, and the owners of servers.
+        gpus: GPUs that are on the host after the tick.
+        released: GPUs that are not, and are charged all the same.
+    """
+    # No slot is among both: each has a GPU of its own.
+    remainders = {
+        gpu.slot.gpu: GpuRemainders(dict(gpu.slot.carries), dict(gpu.slot.rounding))
+        for gpu in (*gpus, *released.gpus)
+    }
+    charging = _Charging(interval, policy, remainders)
+    paying = [gpu for gpu in gpus if gpu.seen_before or interval.charges_new_gpus]
+    segments = [charging.segment(part, [*paying, *released.paying_at(part.start)]) for part in parts]
+    if interval.hourly_only:
+        # Time since a boot that is charged to no GPU is not metered.
+        segments = [segment for segment in segments if segment.gpu_times]
+    slots: dict[Gpu, GpuState] = {}
+    for gpu in gpus:
+        left = remainders[gpu.slot.gpu]
+        slots[gpu.slot.gpu] = replace(gpu.slot, carries=left.carries, rounding=left.rounding)
+    return IntervalCost(tuple(segments), slots)
 
-        Args:
-            gpus: GPUs that are on the host after the tick.
-            policy: prices, and the owners of servers.
-            interval: the time that the tick charges.
-            parts: the interval in order, a segment each.
-            released: GPUs that left the host in a gap, and are charged for it.
-            booted: when `released` left the host; `None` where they are charged for the whole interval.
-        """
-        # No tick observed a gap: a GPU that came in it is charged from the next tick on. Nor did a tick
-        # observe the time since a boot, but all GPUs are new then, and charged.
-        charges_new = interval.observed or interval.hourly_only
-        self._gpus = [gpu for gpu in gpus if gpu.seen_before or charges_new]
-        self._released = released
-        self._booted = booted
-        self._policy = policy
-        self._interval = interval
-        self._parts = parts
-        self._slots = [gpu.slot for gpu in gpus]
-        self._remainders = {
-            gpu.slot.gpu: GpuRemainders(dict(gpu.slot.carries), dict(gpu.slot.rounding))
-            for gpu in (*gpus, *released)
-        }
-        unallocated = ShareUsage(UNALLOCATED_SHARE, busy=None)
-        self._unallocated = gpu_usage.phase_weights([unallocated], {}, policy)
-        """Weights of time since a boot: who held a GPU before the ledger began is not known."""
 
-    def outcome(self) -> Accrued:
-        """The segments, and the slots after them."""
-        segments = [self._segment(part) for part in self._parts]
-        if self._interval.hourly_only:
-            # Time since a boot that is charged to no GPU is not metered.
-            segments = [segment for segment in segments if segment.gpu_times]
-        slots: dict[Gpu, GpuState] = {}
-        for slot in self._slots:
-            remainders = self._remainders[slot.gpu]
-            slots[slot.gpu] = replace(slot, carries=remainders.carries, rounding=remainders.rounding)
-        return Accrued(tuple(segments), slots)
+@dataclass(frozen=True, slots=True)
+class _Charging:
+    """Charges the parts of one interval, one after the other."""
 
-    def _segment(self, part: IntervalPart) -> Segment:
-        """Charge a part of the interval to the GPUs that the host has in it."""
-        tariff = self._policy.tariff
-        released = self._released if self._booted is None or part.start < self._booted else ()
-        gpus = [gpu for gpu in (*self._gpus, *released) if gpu.is_charged(part.start, tariff)]
-        gpus_on_host = sum(gpu.count for gpu in gpus)
-        day = day_of(part.start, self._policy.zone).name
+    interval: ChargedInterval
+    policy: CostPolicy
+    remainders: Mapping[Gpu, GpuRemainders]
+    """What divisions of money left, by the GPU in the slot; each part changes it for the next."""
+
+    def segment(self, part: IntervalPart, paying: Sequence[GpuToCharge]) -> Segment:
+        """Charge a part of the interval to those GPUs that are not retired when it starts."""
+        tariff = self.policy.tariff
+        gpus = [gpu for gpu in paying if not tariff.has_left(gpu.payer, part.start, is_listed=gpu.is_listed)]
+        gpus_on_host = sum(gpu.count for gpu in gpus)  # they share what is paid for the host
+        day = day_of(part.start, self.policy.zone).name
         postings = SegmentPostings(part.start, part.end, day)
         for gpu in gpus:
-            price = self._price(gpu.charged, part.start, gpus_on_host)
+            price = self._price(gpu.payer, part.start, gpus_on_host)
             if price is not None:
-                self._charge(gpu, price, part, postings)
+                self._post(gpu, price, part, postings)
         return postings.segment(down=part.length - part.up)
 
     def _price(self, gpu: Gpu, at: Instant, gpus_on_host: int) -> Price | None:
         """The price that a GPU is charged at; `None` where it is not charged.
 
-        Time since a boot is charged hourly rent alone. Without a price it waits only where the location of
-        the host may still bring such rent.
+        Time since a boot is charged hourly rent alone.
         """
-        tariff = self._policy.tariff
-        price = tariff.price(gpu, at, month_of(at, self._policy.zone), gpus_on_host)
-        if not self._interval.hourly_only:
+        tariff = self.policy.tariff
+        price = tariff.price(gpu, at, month_of(at, self.policy.zone), gpus_on_host)
+        if not self.interval.hourly_only:
             return price
         hourly = price.hourly()
-        may_become_hourly = not hourly.priced and tariff.waits_for_location(gpu)
-        return hourly if hourly.rates or may_become_hourly else None
+        if hourly.rates:
+            return hourly
+        # A GPU without a price may get hourly rent once the host's location is known: its time waits for it.
+        may_become_hourly = not price.priced and tariff.waits_for_location(gpu)
+        return hourly if may_become_hourly else None
 
-    def _charge(self, gpu: GpuAccrual, price: Price, part: IntervalPart, postings: SegmentPostings) -> None:
-        """Post what a GPU costs in a part of the interval, and its time: also as unpriced without a price."""
-        remainders = self._remainders[gpu.slot.gpu]
-        by_time = self._unallocated if self._interval.hourly_only else gpu.by_time
-        charge = GpuCharge(
-            gpu=gpu.charged,
+    def _post(self, gpu: GpuToCharge, price: Price, part: IntervalPart, postings: SegmentPostings) -> None:
+        """Post the time of a GPU in a part of the interval, and what it costs."""
+        charge = self._charge(gpu, price, part)
+        remainders = self.remainders[gpu.slot.gpu]
+        # A part has a length, so that some owner has time in it. The host is up for all owners alike.
+        time = remainders.split(GPU_TIME, charge.time.amount, charge.time.weights)
+        usage = Usage(time, up=divide(charge.up.amount, time))
+        if price.waits:
+            energy = remainders.split(UNPRICED_ENERGY, charge.energy.amount, charge.energy.weights)
+            waiting = replace(usage, energy=energy)
+            postings.add_unpriced(gpu.payer, waiting, hourly_only=self.interval.hourly_only)
+        chargeable: Mapping[OwnerPhase, Nanoseconds] = {}
+        if gpu.payer != UNCOUNTED:  # what GPUs owe that are not counted yet, a late charge posts
+            chargeable = usage.chargeable(price)
+        postings.add_time(gpu.payer, usage, chargeable, priced=not price.waits)
+        postings.charge(charge, remainders)
+
+    def _charge(self, gpu: GpuToCharge, price: Price, part: IntervalPart) -> GpuCharge:
+        """What a GPU is charged for in a part of the interval."""
+        by_time = gpu.by_time
+        if self.interval.hourly_only:
+            # Nobody knows who held a GPU before the ledger began.
+            by_time = gpu_usage.unallocated_weights(self.policy)
+        return GpuCharge(
+            gpu=gpu.payer,
             price=price,
             time=ChargedUse(part.length * gpu.count, by_time),
-            up=ChargedUse(part.up * gpu.count, by_time),  # within a tick a host is up for all owners alike
+            up=ChargedUse(part.up * gpu.count, by_time),
             energy=ChargedUse(part.share_of_energy(gpu.energy), gpu.by_energy),
         )
-        time = remainders.split(GPU_TIME, charge.time.amount, by_time)
-        usage = Usage(time, up=divide(charge.up.amount, time))
-        postings.charge(charge, remainders)
-        if price.waits:
-            energy = remainders.split(UNPRICED_ENERGY, charge.energy.amount, gpu.by_energy)
-            waiting = replace(usage, energy=energy)
-            postings.add_unpriced(gpu.charged, waiting, hourly_only=self._interval.hourly_only)
-        # What a host owes whose GPUs are not counted, a late charge posts once they are.
-        chargeable = {} if gpu.charged == UNCOUNTED else usage.chargeable(price)
-        postings.add_time(gpu.charged, usage, chargeable, priced=not price.waits)

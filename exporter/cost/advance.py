@@ -7,7 +7,7 @@
     intervals.tick_time          the time that the tick charges
     servers.advance_servers      tokens and requests of servers, and who owns them
     _meter, of each GPU          attribution.shares -> gpu_usage.phase_weights -> energy.advance
-    accrual.Accrual              money of GPUs by owner and phase, and the slots after it
+    accrual.charge_interval      money of GPUs by owner and phase, and the slots after it
     _postings, _state_after      what goes to the ledger, and what the next tick begins with
 
 Who pays depends on the time that is charged:
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from exporter.cost import attribution, energy, gpu_usage, intervals, servers
-from exporter.cost.accrual import Accrual, Accrued, GpuAccrual
+from exporter.cost.accrual import GpuToCharge, IntervalCost, ReleasedGpus, charge_interval
 from exporter.cost.attribution import GpuShare, ShareMethod
 from exporter.cost.counters import PageErrors
 from exporter.cost.intervals import ChargedInterval, IntervalPart, TickTime
@@ -125,12 +125,16 @@ class _Tick:
 class _MeteredGpu(NamedTuple):
     """One GPU in a tick whose time and energy are divided over owners: to be charged, and to be shown."""
 
-    accrual: GpuAccrual
-    """What the GPU is charged for."""
+    to_charge: GpuToCharge
+    """The GPU as it is charged."""
     outcome: GpuOutcome
     """What is shown of the GPU."""
     memory: Mapping[ServerKey, int]
     """Bytes of its memory that servers hold, of those of which all is known."""
+    energy_measured: bool
+    """Whether its energy was measured."""
+    counter_refused: bool
+    """Whether its energy counter was refused as implausible."""
 
     @property
     def gpu(self) -> Gpu:
@@ -146,15 +150,15 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     """
     tick = _begun(state, frame, policy)
     metered = _metered_gpus(tick)
-    accrued = _accrued(tick, [gpu.accrual for gpu in metered])
-    postings = _postings(tick, metered, accrued.segments)
+    interval_cost = _interval_cost(tick, [gpu.to_charge for gpu in metered])
+    postings = _postings(tick, metered, interval_cost.segments)
     # A retired GPU pays for this tick and leaves with it, unless NVML reads it all the same.
     staying = [
         gpu
         for gpu in metered
-        if gpu.accrual.reading is not None or not tick.policy.tariff.is_retired(gpu.gpu, frame.wall)
+        if not tick.policy.tariff.has_left(gpu.gpu, frame.wall, is_listed=gpu.to_charge.is_listed)
     ]
-    slots_after = [accrued.slots[gpu.gpu] for gpu in staying]
+    slots_after = [interval_cost.slots[gpu.gpu] for gpu in staying]
     return TickOutcome(
         state=_state_after(tick, slots_after, postings),
         postings=postings,
@@ -250,17 +254,15 @@ def _meter(
         # Idle time pays for the energy that an idle GPU draws in it, and busy time for all other energy.
         by_energy = gpu_usage.phase_weights(usage, tick.paying, tick.policy, idle=round(idle * WHOLE))
 
-    accrual = GpuAccrual(
+    to_charge = GpuToCharge(
         slot=slot_after,
-        charged=payer.gpu,
+        payer=payer.gpu,
         count=payer.count,
         seen_before=slot_before is not None,
-        reading=reading,
+        is_listed=reading is not None,
         by_time=by_time,
         by_energy=by_energy,
         energy=used.energy,
-        energy_measured=tick.time.metered is not None and reading is not None and reading.measures_energy,
-        implausible=used.implausible,
     )
     outcome = GpuOutcome(
         gpu=slot.gpu,
@@ -272,22 +274,27 @@ def _meter(
         mean_watts=energy.mean_watts(slot_after),
         count=slot.count,
     )
-    return _MeteredGpu(accrual, outcome, memory)
+    return _MeteredGpu(
+        to_charge=to_charge,
+        outcome=outcome,
+        memory=memory,
+        energy_measured=tick.time.metered is not None and reading is not None and reading.measures_energy,
+        counter_refused=used.implausible,
+    )
 
 
-def _accrued(tick: _Tick, gpus: list[GpuAccrual]) -> Accrued:
+def _interval_cost(tick: _Tick, gpus: list[GpuToCharge]) -> IntervalCost:
     """What the charged interval costs."""
     if tick.time.charged is None or not tick.parts:
-        return Accrued((), {gpu.slot.gpu: gpu.slot for gpu in gpus})
-    accrual = Accrual(
-        gpus,
-        tick.policy,
+        return IntervalCost((), {gpu.slot.gpu: gpu.slot for gpu in gpus})
+    released = [_meter(tick, slot, slot_before=slot, reading=None).to_charge for slot in tick.released]
+    return charge_interval(
         tick.time.charged,
         tick.parts,
-        released=[_meter(tick, slot, slot, None).accrual for slot in tick.released],
-        booted=tick.released_until,
+        tick.policy,
+        gpus=gpus,
+        released=ReleasedGpus(released, tick.released_until),
     )
-    return accrual.outcome()
 
 
 def _postings(tick: _Tick, metered: list[_MeteredGpu], segments: tuple[Segment, ...]) -> Postings:
@@ -298,13 +305,13 @@ def _postings(tick: _Tick, metered: list[_MeteredGpu], segments: tuple[Segment, 
     since = tick.time.tokens_since
     tokens = tuple(replace(posting, since=posting.since or since) for posting in served.tokens)
     # Owners with nothing to post are among them: a series starts at zero.
-    owners = {owner_phase.owner for gpu in metered for owner_phase in gpu.accrual.by_time}
+    owners = {owner_phase.owner for gpu in metered for owner_phase in gpu.to_charge.by_time}
     owners |= served.owners
     energy_postings: list[EnergyPosting] = []
     memory: list[MemoryPosting] = []
     for gpu in metered:
-        if gpu.accrual.energy_measured:
-            energy_postings.append(EnergyPosting(gpu.gpu, gpu.accrual.energy))
+        if gpu.energy_measured:
+            energy_postings.append(EnergyPosting(gpu.gpu, gpu.to_charge.energy))
         memory += [MemoryPosting(gpu.gpu, key, amount) for key, amount in gpu.memory.items()]
     return Postings(
         end=tick.frame.wall,
@@ -316,7 +323,7 @@ def _postings(tick: _Tick, metered: list[_MeteredGpu], segments: tuple[Segment, 
         equivalents=served.equivalents,
         energy=tuple(energy_postings),
         owners=tuple(sorted(owners)),
-        implausible=(("energy", sum(gpu.accrual.implausible for gpu in metered)),),
+        implausible=(("energy", sum(gpu.counter_refused for gpu in metered)),),
         day=day_of(tick.frame.wall - 1, zone).name,  # a tick that ends at midnight is of the day before
         zone=zone.key,
         memory=tuple(memory),

@@ -5,7 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from exporter.cost.attribution import OUTSIDE_INSTANCES, UNALLOCATED_KEY, GpuShare, ShareMethod
+from exporter.cost.attribution import (
+    OUTSIDE_INSTANCES,
+    UNALLOCATED_KEY,
+    UNALLOCATED_SHARE,
+    GpuShare,
+    ShareMethod,
+)
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import OwnerPhase, Phase
@@ -139,6 +145,11 @@ def phase_weights(
             else:
                 weights[OwnerPhase(policy.owner_of(key, model), phase)] += weight * WHOLE
     return dict(weights)
+
+
+def unallocated_weights(policy: CostPolicy) -> dict[OwnerPhase, int]:
+    """Weights of GPU time whose holders nobody knows."""
+    return phase_weights([ShareUsage(UNALLOCATED_SHARE, busy=None)], {}, policy)
 
 
 def _model_weights(use: ShareUsage, tick: ServerTick, idle: int | None) -> list[tuple[str, Phase, int]]:

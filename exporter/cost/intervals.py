@@ -65,6 +65,14 @@ class ChargedInterval:
         """How long it is."""
         return self.end - self.start
 
+    @property
+    def charges_new_gpus(self) -> bool:
+        """Whether GPUs that are new at its end pay for it: not for a gap, in which nobody saw them come.
+
+        After a boot all GPUs are new, and pay for the time since.
+        """
+        return self.observed or self.hourly_only
+
     def up_between(self, since: Instant, until: Instant) -> Nanoseconds:
         """How much of a part of it the host was up."""
         return sum(max(0, min(until, end) - max(since, start)) for start, end in self.up)
