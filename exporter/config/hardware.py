@@ -1,7 +1,9 @@
 """The keys of `hardware`: the price of each GPU, rented or owned, and its electricity.
 
-Each class is a mapping of the file, and each of its fields a key (`config.schema`). `build` makes the record
-of the tariff; a class with `record` becomes that record field by field.
+Each class is a mapping of the file, and each of its fields a key. The docstring of a field is the meaning of
+its key, in the reference and in errors. `build` makes the record of the tariff; a class with `record` becomes
+that record field by field. `exactly_one`, `goes_with`, `needs` and `refuse` (`config.schema`) end the reading
+of a file with the line of a key.
 """
 
 from decimal import Decimal
@@ -107,12 +109,21 @@ class UnitPrice(NamedTuple):
     """The GPUs that share the price: 1 for the price of a GPU."""
 
 
-def _unit_price(per_gpu: Decimal | None, per_host: Decimal | None, gpus_per_host: int) -> UnitPrice:
-    """The price of a GPU or that of a host, of which exactly one is given."""
+def _unit_price(*, per_gpu: Decimal | None, per_host: Decimal | None, gpus_per_host: int | None) -> UnitPrice:
+    """The price of a GPU or that of a host. Exactly one is given, the latter with the number of its GPUs."""
     if per_gpu is not None:
         return UnitPrice(per_gpu, gpus=1)
     assert per_host is not None  # noqa: S101  # `exactly_one` refused a mapping without both
+    assert gpus_per_host is not None  # noqa: S101  # as did `_check_gpus_per_host`
     return UnitPrice(per_host, gpus_per_host)
+
+
+def _check_gpus_per_host(keys: "RentedKeys | OwnedKeys", host_key: str, *, is_per_host: bool) -> None:
+    """Refuse the price of a host without the number of its GPUs, and that number without such a price."""
+    if is_per_host:
+        keys.needs("gpus_per_host")
+    else:
+        keys.goes_with("gpus_per_host", host_key)
 
 
 class DatedPrice(Model, kw_only=True):
@@ -132,9 +143,13 @@ class DatedPrice(Model, kw_only=True):
         self.exactly_one("dollars_per_gpu_hour", "dollars_per_host_hour")
         return self
 
-    def rent(self, gpus_per_host: int) -> RentPrice:
+    def rent(self, gpus_per_host: int | None) -> RentPrice:
         """The price, with the GPUs among which that of a host is divided."""
-        price = _unit_price(self.dollars_per_gpu_hour, self.dollars_per_host_hour, gpus_per_host)
+        price = _unit_price(
+            per_gpu=self.dollars_per_gpu_hour,
+            per_host=self.dollars_per_host_hour,
+            gpus_per_host=gpus_per_host,
+        )
         return RentPrice(
             dollars_per_hour=price.dollars,
             gpus=price.gpus,
@@ -145,9 +160,11 @@ class DatedPrice(Model, kw_only=True):
 
 
 def _in_order(items: list[ListItem[DatedPrice]]) -> None:
+    """Refuse a price that does not begin after the one before it."""
     for earlier, later in pairwise(items):
         if later.value.since.instant <= earlier.value.since.instant:
-            begins, before = later.value.since.text, earlier.value.since.text
+            begins = later.value.since.text
+            before = earlier.value.since.text
             later.refuse("from", f"{begins} is not after {before}; order prices by date")
 
 
@@ -189,10 +206,13 @@ class RentedKeys(Model, kw_only=True):
         self._check()
         if self.catalogue is not None:
             return self._listed(self.catalogue)
-        gpus = self.gpus_per_host or 1  # without it every price is that of a GPU
         if self.prices:
-            return Rented(tuple(price.rent(gpus) for price in self.prices), self.billing)
-        price = _unit_price(self.dollars_per_gpu_hour, self.dollars_per_host_hour, gpus)
+            return Rented(tuple(price.rent(self.gpus_per_host) for price in self.prices), self.billing)
+        price = _unit_price(
+            per_gpu=self.dollars_per_gpu_hour,
+            per_host=self.dollars_per_host_hour,
+            gpus_per_host=self.gpus_per_host,
+        )
         return Rented((RentPrice(price.dollars, price.gpus),), self.billing)
 
     def _check(self) -> None:
@@ -200,11 +220,9 @@ class RentedKeys(Model, kw_only=True):
         self.exactly_one("dollars_per_gpu_hour", "dollars_per_host_hour", "prices", "catalogue")
         for name in ("instance_type", "region", "discount_ratio", "discount_of"):
             self.goes_with(name, "catalogue")
-        priced_per_host = [price for price in self.prices if price.has("dollars_per_host_hour")]
-        if self.has("dollars_per_host_hour") or priced_per_host:
-            self.needs("gpus_per_host")
-        else:
-            self.goes_with("gpus_per_host", "dollars_per_host_hour")
+        host_key = "dollars_per_host_hour"
+        is_per_host = self.has(host_key) or any(price.has(host_key) for price in self.prices)
+        _check_gpus_per_host(self, host_key, is_per_host=is_per_host)
 
     def _listed(self, cloud: str) -> Listed:
         """The list price of a cloud. A discount without `discount_of` is one on the on-demand price."""
@@ -240,11 +258,12 @@ class OwnedKeys(Model, kw_only=True):
     def build(self) -> Owned:
         """The terms of the purchase."""
         self.exactly_one("purchase_dollars_per_host", "purchase_dollars_per_gpu")
-        if self.has("purchase_dollars_per_host"):
-            self.needs("gpus_per_host")
-        self.goes_with("gpus_per_host", "purchase_dollars_per_host")
+        host_key = "purchase_dollars_per_host"
+        _check_gpus_per_host(self, host_key, is_per_host=self.has(host_key))
         purchase = _unit_price(
-            self.purchase_dollars_per_gpu, self.purchase_dollars_per_host, self.gpus_per_host or 1
+            per_gpu=self.purchase_dollars_per_gpu,
+            per_host=self.purchase_dollars_per_host,
+            gpus_per_host=self.gpus_per_host,
         )
         owned = Owned(
             purchase_dollars=purchase.dollars,
@@ -315,9 +334,12 @@ class HardwareKeys(Model, kw_only=True):
             problem = instance_type_problem(self.rented, self.match, self.context.catalogue)
             if problem:
                 self.refuse("rented", problem)
-        pricing = self.owned if self.rented is None else self.rented
-        assert pricing is not None  # noqa: S101  # `exactly_one` refused a rule without both
-        key = "owned" if self.rented is None else "rented"
-        return Hardware(
-            match=self.match, pricing=pricing, source=f"{self.node.path}.{key}", energy=self.energy
-        )
+        if self.rented is not None:
+            return self._rule("rented", self.rented)
+        assert self.owned is not None  # noqa: S101  # `exactly_one` refused a rule without both
+        return self._rule("owned", self.owned)
+
+    def _rule(self, key: str, pricing: Rented | Listed | Owned) -> Hardware:
+        """The rule whose price stands under a key."""
+        source = f"{self.node.path}.{key}"
+        return Hardware(match=self.match, pricing=pricing, source=source, energy=self.energy)

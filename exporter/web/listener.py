@@ -15,8 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import lru_cache, partial
-from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.clock import Clock
 from exporter.threads import KeptThreads, start
@@ -33,13 +32,13 @@ _ACCEPT_RETRY: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 10
 """Wait after a failed accept: the connection stays pending, and would fail again at once."""
 
 _WARN_AGAIN: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
-"""Time after which a problem that has not come back is logged again."""
+"""Time after which a problem that goes on is logged again."""
 
 _SILENT_AFTER: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 50
 """Age from which a connection whose client has sent nothing gives way first."""
 
-_MOST_CUT: Final = 16
-"""Connections that gave way and whose threads have yet to end, in addition to those served."""
+_CUT_MAX: Final = 16
+"""How many connections that gave way may still be ending, in addition to those served."""
 
 _CLOSE_SECONDS: Final = 2.0
 """Longest wait for threads at the stop, for each kind."""
@@ -79,6 +78,17 @@ class _Connection:
                 self.has_sent = any(fcntl.ioctl(self.stream, termios.FIONREAD, bytes(4)))
 
 
+class _Claim(NamedTuple):
+    """The claim of a waiting connection to its place: the least one gives way."""
+
+    may_speak: bool
+    """Whether its client has sent something, or has had no time to."""
+    fewer: int
+    """The number of its network's connections, negative: the network with most gives way."""
+    turn: int
+    """As `_Connection.turn`: the connection that has waited longest gives way."""
+
+
 class Waiting(AbstractContextManager[None]):
     """A context in which a connection waits for its client, and may lose its place; entered many times."""
 
@@ -95,6 +105,7 @@ class Waiting(AbstractContextManager[None]):
             self._changed.notify_all()
 
     def __exit__(self, *_: object) -> None:
+        # Without the lock: a connection that is cut right now loses one request, which its client repeats.
         self._connection.turn = None
         self._connection.has_sent = True
 
@@ -128,7 +139,9 @@ class Listener:
         self._threads = KeptThreads("web-client", STACK_BYTES, last_seconds=_KEPT_SECONDS)
         self._acceptor: threading.Thread | None = None
         self._problem = ""
+        """The last problem that was logged."""
         self._problem_at: Nanoseconds = 0
+        """When it was logged."""
 
     def start(self) -> None:
         """Begin to accept.
@@ -164,8 +177,8 @@ class Listener:
                 now = self._clock.elapsed()
                 if problem != self._problem or now - self._problem_at > _WARN_AGAIN:
                     _LOG.warning("connection not accepted", extra={"problem": problem})
-                self._problem = problem
-                self._problem_at = now
+                    self._problem = problem
+                    self._problem_at = now
                 self._clock.wait(self._stop, _ACCEPT_RETRY)
 
     def _accept_one(self) -> None:
@@ -175,7 +188,7 @@ class Listener:
         """
         stream, address = self._listening.accept()
         connection = _Connection(stream, str(address[0]), next(self._order), self._clock.elapsed())
-        take_place = partial(self._take_place, connection)  # tried whenever a connection ends or waits
+        take_place = partial(self._take_place, connection)  # tried again whenever a connection ends or waits
         try:
             with self._lock:
                 has_place = self._changed.wait_for(take_place, seconds(self._limits.admission))
@@ -191,18 +204,18 @@ class Listener:
     def _take_place(self, connection: _Connection) -> bool:
         """Give a connection a place if one can be had, under the lock.
 
-        Where all are taken, one that waits for its client is cut for it. Cut connections whose threads have
-        yet to end are bounded, too.
+        Where all places are taken, one that waits for its client is cut for it. No connection is cut while as
+        many as `_CUT_MAX` are still ending: a new one could not be added then.
         """
+        if len(self._connections) >= self._limits.connections + _CUT_MAX:
+            return False
         served = [other for other in self._connections if not other.is_cut]
         if len(served) >= self._limits.connections:
-            evicted = self._first_to_give_way(served)
-            if evicted is None:
+            first = self._first_to_give_way(served)
+            if first is None:
                 return False
-            evicted.is_cut = True
-            _cut(evicted.stream)
-        if len(self._connections) >= self._limits.connections + _MOST_CUT:
-            return False
+            first.is_cut = True
+            _cut(first.stream)
         self._connections.add(connection)
         return True
 
@@ -210,16 +223,14 @@ class Listener:
         """The connection that is cut for another one; `None` where no connection waits for its client."""
         by_network = Counter(connection.network for connection in served)
         silent_before = self._clock.elapsed() - _SILENT_AFTER
-        ranked: list[tuple[tuple[bool, int, int], _Connection]] = []
+        claims: dict[_Connection, _Claim] = {}
         for connection in served:
             turn = connection.turn  # read once: its thread may end the wait meanwhile
             if turn is not None:
                 connection.note_sent()
-                has_claim = connection.has_sent or connection.accepted_at > silent_before
-                rank = (has_claim, -by_network[connection.network], turn)
-                ranked.append((rank, connection))
-        _, first = min(ranked, key=itemgetter(0), default=(None, None))
-        return first
+                may_speak = connection.has_sent or connection.accepted_at > silent_before
+                claims[connection] = _Claim(may_speak, -by_network[connection.network], turn)
+        return min(claims, key=claims.__getitem__, default=None)
 
     def _remove(self, connection: _Connection) -> None:
         """Free the place of a connection, if it has one."""

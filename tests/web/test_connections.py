@@ -1,5 +1,6 @@
 """Clients that are slow, greedy, malformed or many: each with its bound, over real sockets."""
 
+import itertools
 import select
 import socket
 import threading
@@ -10,6 +11,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.web.limits import WebLimits
+from tests.clocks import noon
 from tests.exporter_threads import ended, running
 
 Serve = Callable[..., Any]
@@ -406,3 +408,23 @@ def test_a_full_file_table_is_waited_out(serve: Serve, monkeypatch: pytest.Monke
     assert status(site.say(CLOSING)) == 200
 
     assert waits == [100 * MILLISECOND] * 2
+
+
+def test_trouble_that_goes_on_is_logged_again(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ten failures a second for 130 seconds: at the start, and after each minute."""
+    caplog.set_level("WARNING")
+    site = serve(None, clock=noon())  # to wait moves this clock
+    accept = socket.socket.accept
+    failures = itertools.repeat(MemoryError(), 1300)
+
+    def scarce(listening: socket.socket) -> Any:
+        for failure in failures:
+            raise failure
+        return accept(listening)
+
+    monkeypatch.setattr(socket.socket, "accept", scarce)
+    assert status(site.say(CLOSING)) == 200  # the acceptor was already waiting in accept(2)
+    assert status(site.say(CLOSING)) == 200
+    assert not_accepted(caplog) == ["MemoryError"] * 3
