@@ -78,7 +78,7 @@ class _Connection:
                 self.has_sent = any(fcntl.ioctl(self.stream, termios.FIONREAD, bytes(4)))
 
 
-class _Claim(NamedTuple):
+class _PlaceClaim(NamedTuple):
     """The claim of a waiting connection to its place: the least one gives way."""
 
     may_speak: bool
@@ -223,13 +223,13 @@ class Listener:
         """The connection that is cut for another one; `None` where no connection waits for its client."""
         by_network = Counter(connection.network for connection in served)
         silent_before = self._clock.elapsed() - _SILENT_AFTER
-        claims: dict[_Connection, _Claim] = {}
+        claims: dict[_Connection, _PlaceClaim] = {}
         for connection in served:
             turn = connection.turn  # read once: its thread may end the wait meanwhile
             if turn is not None:
                 connection.note_sent()
                 may_speak = connection.has_sent or connection.accepted_at > silent_before
-                claims[connection] = _Claim(may_speak, -by_network[connection.network], turn)
+                claims[connection] = _PlaceClaim(may_speak, -by_network[connection.network], turn)
         return min(claims, key=claims.__getitem__, default=None)
 
     def _remove(self, connection: _Connection) -> None:
