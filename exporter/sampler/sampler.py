@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -20,7 +20,6 @@ from exporter.sampler.frame_reader import Endpoint, FrameRead, FrameReader
 from exporter.sampler.late_pricing import LatePricing
 from exporter.sampler.report_builder import ReportContext, build_report, months_served
 from exporter.sampler.source_health import Health
-from exporter.sources.gather import Gathered
 from exporter.sources.server import GatewaySource
 from exporter.units import NANOSECONDS_PER_MINUTE, Nanoseconds, seconds
 
@@ -33,6 +32,7 @@ FAILING_MAX: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
 """Time without a successful tick after which the process exits for a restart."""
 
 FAILING_MAX_TEXT: Final = "ten minutes"
+"""`FAILING_MAX` in words, for the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Sampler:
         """Servers all of whose GPUs were idle in the last tick."""
         self._report: Report | None = None
         """The report of the last tick, `None` before the first."""
-        self._reloaded: Report | None = None
+        self._with_reload: Report | None = None
         """The last report that a reload changed after its tick, with the outcome of that reload."""
         self._began = clock.elapsed()
         self._failing_since: Nanoseconds | None = None
@@ -112,12 +112,12 @@ class Sampler:
         if row == report.config:
             return report
         # The same object is returned while nothing changes, since each page of a report is rendered once.
-        cached = self._reloaded
-        if cached is not None and cached.elapsed == report.elapsed and cached.config == row:
-            return cached
-        reloaded = replace(report, config=row)
-        self._reloaded = reloaded
-        return reloaded
+        # Reports of two ticks differ in `elapsed`.
+        cached = self._with_reload
+        if cached is None or cached.elapsed != report.elapsed or cached.config != row:
+            cached = replace(report, config=row)
+            self._with_reload = cached
+        return cached
 
     def set_plan(self, plan: SamplerPlan) -> None:
         """Use another plan from the next tick on."""
@@ -143,8 +143,12 @@ class Sampler:
             due += interval
             now = self._clock.elapsed()
             if due <= now:
-                due = now + interval - (now - due) % interval
-            if not stop.is_set() and self._clock.wait(stop, due - now):
+                missed = (now - due) // interval + 1
+                due += missed * interval
+            if stop.is_set():
+                return
+            is_stopped = self._clock.wait(stop, due - now)
+            if is_stopped:
                 with suppress(readings.MustRestartError):  # the next process finds the same
                     self._attempt()
 
@@ -177,62 +181,49 @@ class Sampler:
             MustRestartError: only a new process can go on.
         """
         plan = self._plan
-        policy = plan.context.policy
         read = self._read(plan)
         frame = read.frame
-        synchronized = self._clock.synchronized()
-        # A ledger that may be another machine's tells nothing of this one.
+        if not self._bound:
+            self._bind(frame)
+        # The state of a ledger that may be another machine's tells nothing of this one.
         state = self._ledger.remembered() if self._bound else State()
-        outcome = advance(state, frame, policy)
-        answers = read.gathered if outcome.inventory.gpu_host else read.gathered_without_gpus()
-        self._health.note(answers, frame.wall)
-        self._health.note_clock(frame.wall, synchronized=synchronized)
-        is_clock_awaited = not synchronized and self._awaits_clock(outcome, rebooted=state.rebooted(frame))
-        may_post = self._bound and not is_clock_awaited
-        totals = self._post(outcome, frame, read.gpus.source) if may_post else None
-        self._count_partial_failures(read.gathered, outcome)
-        self._changes.note_ledger(self._ledger.problem)
-        self._idle_servers = _idle_servers(outcome)
-        if self._report is None:
-            log.info("first tick", extra={"gpus": len(outcome.gpus), "endpoints": len(frame.servers)})
+        outcome = advance(state, frame, plan.context.policy)
+        is_clock_set = self._clock.synchronized()
+        self._note_health(read, outcome, is_clock_set=is_clock_set)
+        may_post = self._may_post(outcome, rebooted=state.rebooted(frame), is_clock_set=is_clock_set)
+        # A tick that is not posted loses no money: the next one charges all the time since the same state.
+        totals = self._post(read, outcome) if may_post else None
         sources = (*self._health.rows(), *plan.others)
-        self._report = build_report(
+        report = build_report(
             plan.context, frame, outcome, totals, sources=sources, process=self._process.read()
         )
-        self._changes.note_prices(plan.context.config, self._report, frame, policy.tariff)
-        self._changes.note_holders(frame)
+        self._log_changes(plan, frame, outcome, report)
+        self._report = report
+        self._idle_servers = _idle_servers(outcome)
         self._published()
         log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - frame.elapsed):.3f}s"})
-        return self._report
+        return report
 
     def _read(self, plan: SamplerPlan) -> FrameRead:
-        """Read all sources, then bind the ledger to the machine that they show, which may change its state.
+        """Read all sources.
 
         Raises:
             MustRestartError: only a new process can go on.
         """
-        # The state of another machine's ledger does no harm here: pages are compared by the process that
-        # answers, and it knows none of this machine.
+        # Pages are compared with this state before its ledger is known to be of this machine, too. They are
+        # compared by the process that answers, and another machine's state has no process of this one.
         before = self._ledger.remembered()
         since = before.wall if self._bound else None
-        read = self._reader.read(plan.context.config, plan.endpoints, since, plan.gateways, before)
-        if not self._bound:
-            self._bind(read.frame)
-        return read
-
-    def _awaits_clock(self, outcome: TickOutcome, *, rebooted: bool) -> bool:
-        """Whether a tick's money waits until the wall clock is set, for at most `CLOCK_WAIT_MAX`.
-
-        Time of another boot, or since this one, is known by the wall clock alone: its length, and the hours
-        and months that it belongs to.
-        """
-        if self._clock.elapsed() - self._began >= CLOCK_WAIT_MAX:
-            return False
-        is_time_since_boot = outcome.charged is not None and outcome.charged.hourly_only
-        return rebooted or is_time_since_boot
+        return self._reader.read(plan.context.config, plan.endpoints, since, plan.gateways, before)
 
     def _bind(self, frame: readings.Frame) -> None:
-        """Bind the ledger to this machine: before the first posting, at the latest with GPUs."""
+        """Bind the ledger to this machine, which may change its state.
+
+        That is before the first posting, at the latest with GPUs.
+
+        Raises:
+            MustRestartError: only a new process can go on.
+        """
         uuids = {gpu.gpu.uuid for gpu in frame.gpus or ()}
         try:
             self._bound = self._ledger.bind(self._machine, uuids)
@@ -240,36 +231,67 @@ class Sampler:
             # The file may be on its way aside: a new process finds it as it is.
             raise readings.MustRestartError(f"the owner of the ledger is undecided: {failure!r}") from failure
 
-    def _post(self, outcome: TickOutcome, frame: readings.Frame, gpu_source: str) -> CommittedTotals:
+    def _note_health(self, read: FrameRead, outcome: TickOutcome, *, is_clock_set: bool) -> None:
+        """Note which sources answered; a host without GPUs misses no source of GPUs."""
+        answers = read.gathered if outcome.inventory.gpu_host else read.gathered_without_gpus()
+        self._health.note(answers, read.frame.wall)
+        self._health.note_clock(read.frame.wall, synchronized=is_clock_set)
+
+    def _may_post(self, outcome: TickOutcome, *, rebooted: bool, is_clock_set: bool) -> bool:
+        """Whether the ledger is of this machine, and the tick's time is known well enough to be charged.
+
+        Time of another boot, or since this one, is known by the wall clock alone: its length, and the hours
+        and months that it belongs to. It waits until that clock is set, for at most `CLOCK_WAIT_MAX`.
+        """
+        is_since_boot = outcome.charged is not None and outcome.charged.hourly_only
+        needs_clock = rebooted or is_since_boot
+        waited = self._clock.elapsed() - self._began
+        is_time_known = is_clock_set or not needs_clock or waited >= CLOCK_WAIT_MAX
+        return self._bound and is_time_known
+
+    def _post(self, read: FrameRead, outcome: TickOutcome) -> CommittedTotals:
         """Commit a tick and log it, then return the committed totals: a restart would find the same."""
-        for reason, times in outcome.postings.implausible:
-            self._health.count(gpu_source, f"implausible_{reason}", times)
         policy = outcome.policy
         # The postings and the state of the tick, with unpriced time of earlier ticks that has a price by now.
         part = self._late_pricing.charge(self._ledger, outcome.postings, outcome.state, policy)
         self._ledger.post(part.postings, part.state)
         self._late_pricing.note_posted(part)
+        # After the post: a tick without one leaves the state, by which the next tick finds the same failures.
+        self._count_partial_failures(read, outcome)
         log_gap(outcome.charged, outcome.postings.segments, policy)
         self._changes.note_inventory(outcome.inventory, policy)
-        months = tuple(month.name for month in months_served(frame, policy))
-        return self._ledger.totals(frame.wall, months)
+        months = tuple(month.name for month in months_served(read.frame, policy))
+        return self._ledger.totals(read.frame.wall, months)
 
-    def _count_partial_failures(self, gathered: Iterable[Gathered], outcome: TickOutcome) -> None:
-        """Count reads of which something does not count under its own name.
+    def _count_partial_failures(self, read: FrameRead, outcome: TickOutcome) -> None:
+        """Count what the cost model refuses in readings that did not fail.
 
-        Tokens and money of models beyond the limit go under `other`. A page may leave series out, or be of
-        another process than the one before.
+        An energy or a number of tokens may be implausible, or a page of another process than the one before.
+        Tokens and money of models beyond the limit go under `other`.
         """
-        for answer in gathered:
-            reading = answer.reading
-            if isinstance(reading, readings.ServerReading | readings.GatewayReading):
-                for reason, times in outcome.errors.get(reading.url, {}).items():
-                    self._health.count(answer.health.source, reason, times)
-            if not isinstance(reading, readings.ServerReading):
+        for quantity, times in outcome.postings.implausible:
+            self._health.count(read.gpus.source, f"implausible_{quantity}", times)
+        for answer in (*read.gateways, *read.servers):
+            if answer.reading is None:
                 continue
-            server = outcome.state.servers.get(reading.key)
-            if server is not None and not server.models.keys() >= {*reading.models}:
+            for reason, times in outcome.errors.get(answer.reading.url, {}).items():
+                self._health.count(answer.health.source, reason, times)
+        for answer in read.servers:
+            if answer.reading is None or answer.reading.key not in outcome.state.servers:
+                continue
+            counted_models = outcome.state.servers[answer.reading.key].models.keys()
+            if not counted_models >= {*answer.reading.models}:
                 self._health.count(answer.health.source, "too_many_models", 1)
+
+    def _log_changes(
+        self, plan: SamplerPlan, frame: readings.Frame, outcome: TickOutcome, report: Report
+    ) -> None:
+        """Log the first tick, and what has changed since the tick before."""
+        self._changes.note_ledger(self._ledger.problem)
+        if self._report is None:
+            log.info("first tick", extra={"gpus": len(outcome.gpus), "endpoints": len(frame.servers)})
+        self._changes.note_prices(plan.context.config, report, frame, plan.context.policy.tariff)
+        self._changes.note_holders(frame)
 
 
 def _idle_servers(outcome: TickOutcome) -> frozenset[readings.ServerKey]:

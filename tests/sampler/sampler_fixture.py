@@ -51,11 +51,14 @@ class FakeNvmlSource(QuickSource):
     failure: str = ""
     reason: FailureReason = FailureReason.HUNG
     utilization: float | None = 0.5
+    energy: int | None = None
+    """Energy counter in millijoules."""
 
     def read(self) -> tuple[GpuReading, ...]:
         if self.failure:
             raise ReadFailedError(self.reason, self.failure)
-        return (GpuReading(H100, 0, utilization_ratio=self.utilization, power_watts=300.0),)
+        reading = GpuReading(H100, 0, utilization_ratio=self.utilization, power_watts=300.0)
+        return (replace(reading, energy=self.energy),)
 
 
 @dataclass(eq=False)

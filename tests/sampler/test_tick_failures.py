@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from exporter.clock import Clock
+from exporter.cost.postings import Postings
+from exporter.cost.state import State
 from exporter.readings import MustRestartError, Source
 from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.sampler import FAILING_MAX, Sampler
@@ -20,6 +22,7 @@ from tests.sampler.sampler_fixture import (
     FakeLedger,
     FakeNvmlSource,
     FakeProcessMetrics,
+    SamplerFixture,
     plan,
 )
 
@@ -126,3 +129,43 @@ def test_a_ledger_whose_owner_is_undecided_ends_the_process(monkeypatch: pytest.
     with pytest.raises(MustRestartError, match=r"the owner of the ledger is undecided: ValueError\('slip'\)"):
         sampler(ManualClock(), ledger).run(threading.Event())
     assert ledger.posted == []
+
+
+def test_what_the_cost_model_refuses_is_counted_once_its_tick_is_posted(
+    fixture: SamplerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tick that is not posted is charged again by the next, which finds the same implausible values."""
+    fixture.nvml.energy = 0
+    fixture.tick()
+    fixture.nvml.energy = 10**12
+    fixture.endpoint.generation = 1e15
+    post = fixture.ledger.post
+    failures = [ValueError("slip"), ValueError("slip")]
+
+    def failing(postings: Postings, state: State) -> None:
+        if failures:
+            raise failures.pop()
+        post(postings, state)
+
+    monkeypatch.setattr(fixture.ledger, "post", failing)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="slip"):
+            fixture.tick()
+
+    errors = {row.source: row.errors for row in fixture.tick().sources}
+    assert (errors["nvml"], errors["server:chat"]) == ({"implausible_energy": 1}, {"implausible_tokens": 1})
+
+
+def test_what_the_cost_model_refuses_is_counted_once_while_a_clock_is_awaited(
+    fixture: SamplerFixture,
+) -> None:
+    """Ticks after a reboot are not posted until the wall clock is set."""
+    fixture.tick()
+    fixture.clock.boot_id, fixture.clock.is_synchronized = "boot-2", False
+    fixture.endpoint.generation = 1e15
+    for _ in range(3):
+        assert fixture.tick().totals is None
+    fixture.clock.is_synchronized = True
+
+    errors = {row.source: row.errors for row in fixture.tick().sources}
+    assert errors["server:chat"] == {"implausible_tokens": 1}
