@@ -203,9 +203,9 @@ def _table(statement: Statement) -> ReportTable:
         ReportColumn("adjustment_dollars", "dollars", values("adjusted")),
         ReportColumn("to_date", "flag", [statement.to_date] * len(lines)),
     ]
-    if statement.estimated:
+    if statement.tells_estimated:
         columns.append(ReportColumn("estimated_dollars", "dollars", values("estimated")))
-    if statement.idle:
+    if statement.tells_idle:
         parts = list(zip(idle, values("itemized"), strict=True))
         columns += [
             ReportColumn("idle_dollars", "cents", rounded(idle, CENT, cents), "idle"),
@@ -219,13 +219,13 @@ def _table(statement: Statement) -> ReportTable:
             ReportColumn("dollars_with_overheads", "cents", _both(cents, overhead_cents), "with overheads"),
             ReportColumn("picodollars_with_overheads", "picodollars", _both(money, overhead)),
         ]
-    if statement.gpu_time:
+    if statement.tells_gpu_time:
         columns += [
             ReportColumn("gpu_hours", "hours", values("gpu_time"), "GPU-hours"),
             ReportColumn("gpu_seconds", "seconds", values("gpu_time")),
             ReportColumn("unpriced_gpu_hours", "hours", values("unpriced")),
         ]
-    if statement.tokens:
+    if statement.tells_tokens:
         for kind, name in zip(KINDS, _TOKENS, strict=True):
             counts = [line.tokens.get(kind, 0) for line in lines]
             columns.append(ReportColumn(name, "count", counts, name.replace("_", " ")))

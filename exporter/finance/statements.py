@@ -32,30 +32,48 @@ COLUMNS: Final[tuple[Column, ...]] = get_args(Column)
 Labels = tuple[str, ...]
 """Names of label columns, or the values of a line in them."""
 
-_COLUMNS: Final[Mapping[MonthBy, Labels]] = {
-    "product": ("product",),
-    "team": ("team",),
-    "server": ("namespace", "server"),
-    "model": ("model",),
-    "component": ("component",),
-    "gpu": ("uuid", "gpu_model"),
-}
-"""Columns of the labels of a month's lines."""
 
-_VIEWS: Final[Mapping[MonthBy, MoneyView]] = {"component": "money of components", "gpu": "money of GPUs"}
-"""Views of money that a month by these divides; lines by something else divide the money of owners."""
+@dataclass(frozen=True, slots=True)
+class _View:
+    """One division of all money, and what else is known of its rows."""
 
-_MEASURES: Final[Mapping[MoneyView, frozenset[Measure]]] = {
-    "money of owners": frozenset(
-        {"money of owners", "money of components", "GPU time", "waiting time", "tokens", "overhead"}
-    ),
-    "money of components": frozenset({"money of components", "overhead"}),
-    "money of GPUs": frozenset({"money of GPUs", "GPU time of GPUs", "waiting time", "overhead"}),
-}
-"""Measures of the facts that add to lines of a view.
+    money: MoneyView
+    """The measure of the facts that lines divide; those of the other views are the same money again."""
+    measures: frozenset[Measure]
+    """Measures of the facts that add to lines.
 
-Money of owners has no price basis: their lines take the part at estimated prices from money of components.
-"""
+    Waiting time is GPU time without a price yet, and an overhead is beside all money.
+    """
+    has_phases: bool
+    """Whether its money has a phase, such as idle, and its rows have tokens: those of owners alone."""
+    has_gpu_time: bool
+    """Whether its rows have GPU time: a component of cost has none."""
+    has_price_basis: bool
+    """Whether the part at estimated prices is known: not by GPU."""
+
+
+_OWNERS: Final = _View(
+    "money of owners",
+    # Money of owners has no price basis: the part at estimated prices is taken from money of components.
+    frozenset({"money of owners", "money of components", "GPU time", "waiting time", "tokens", "overhead"}),
+    has_phases=True,
+    has_gpu_time=True,
+    has_price_basis=True,
+)
+_COMPONENTS: Final = _View(
+    "money of components",
+    frozenset({"money of components", "overhead"}),
+    has_phases=False,
+    has_gpu_time=False,
+    has_price_basis=True,
+)
+_GPUS: Final = _View(
+    "money of GPUs",
+    frozenset({"money of GPUs", "GPU time of GPUs", "waiting time", "overhead"}),
+    has_phases=False,
+    has_gpu_time=True,
+    has_price_basis=False,
+)
 
 
 class ReportError(Exception):
@@ -86,13 +104,13 @@ class StatementLine:
     """A part of the overheads of the fleet, which is not in `money`."""
 
     def add(self, fact: Fact, view: MoneyView) -> None:
-        """Add a fact of one of the measures of a view."""
-        if fact.measure == view:  # the other views have the same money again
+        """Add a fact to lines that divide a view of money."""
+        if fact.measure == view:
             self._add_money(fact)
+        # Lines of owners divide other money, and take from this its part at estimated prices alone.
+        if fact.measure == "money of components" and fact.basis == ESTIMATE:
+            self.estimated += fact.value
         match fact.measure:
-            case "money of components":
-                if fact.basis == ESTIMATE:
-                    self.estimated += fact.value
             case "GPU time" | "GPU time of GPUs":
                 self.gpu_time += fact.value
             case "waiting time":
@@ -117,7 +135,7 @@ class StatementLine:
     @property
     def has_values(self) -> bool:
         """Whether anything in it is not zero. Parts of money count, since they may cancel each other."""
-        money = (self.money, self.adjusted, self.estimated, self.overhead)
+        money = (self.money, self.itemized, self.idle, self.estimated, self.adjusted, self.overhead)
         return any((*money, self.gpu_time, self.unpriced, *self.tokens.values()))
 
 
@@ -135,13 +153,13 @@ class Statement:
     to_date: bool
     """Whether the period goes on."""
     lines: tuple[StatementLine, ...]
-    idle: bool
+    tells_idle: bool
     """Whether lines tell their idle part."""
-    estimated: bool
+    tells_estimated: bool
     """Whether lines tell their part at estimated prices."""
-    gpu_time: bool
+    tells_gpu_time: bool
     """Whether lines tell their GPU time, and the GPU time that waits for a price."""
-    tokens: bool
+    tells_tokens: bool
     """Whether lines tell their tokens."""
     notes: tuple[str, ...]
     """Sentences, without their stop, on what the numbers leave open."""
@@ -170,44 +188,51 @@ class _StatementLayout:
     report: Report
     columns: Labels
     """Names of the labels."""
-    view: MoneyView = "money of owners"
+    view: _View = _OWNERS
     """The money that lines divide."""
     idle: Idle | None = None
-    """Where idle cost goes; `None` leaves it in the line of its owner."""
+    """Where idle cost of owners goes.
+
+    None: it stays in the line of its owner.
+    spread: lines of owners carry it by their busy cost, each with its idle part.
+    apart: it has a line of its own, so that no line has an idle part.
+    """
+
+    @property
+    def has_price_basis(self) -> bool:
+        """Whether the price basis of the money of a line is known: it is not by model."""
+        return self.view.has_price_basis and "model" not in self.columns
 
     @property
     def measures(self) -> frozenset[Measure]:
-        """Measures of the facts that add to lines. The price basis of money is not known by model."""
-        measures = _MEASURES[self.view]
-        return measures - {"money of components"} if "model" in self.columns else measures
-
-    @property
-    def is_of_owners(self) -> bool:
-        """Whether lines divide the money of owners, who alone have phases and tokens."""
-        return self.view == "money of owners"
+        """Measures of the facts that add to lines."""
+        measures = self.view.measures
+        return measures if self.has_price_basis else measures - {"money of components"}
 
     @property
     def keeps_idle(self) -> bool:
         """Whether lines of owners have the idle cost that accrued to them."""
-        return self.is_of_owners and self.idle is None
+        return self.view.has_phases and self.idle is None
 
     @property
     def tells_idle(self) -> bool:
-        """Whether lines tell their idle part: where it is apart, its own line does."""
-        return self.is_of_owners and self.idle != "apart"
+        """Whether lines tell their idle part."""
+        return self.view.has_phases and self.idle != "apart"
 
     @property
     def tells_estimated(self) -> bool:
-        """Whether lines tell their part at estimated prices.
+        """Whether lines tell their part at estimated prices: idle cost that moves has no price basis."""
+        return self.has_price_basis and self.idle is None
 
-        The price basis is known by component and server: not by GPU or model, nor of idle cost that moves.
-        """
-        return self.idle is None and "model" not in self.columns and self.view != "money of GPUs"
 
-    @property
-    def tells_gpu_time(self) -> bool:
-        """Whether lines tell GPU time, of which a component of cost has none."""
-        return self.view != "money of components"
+_MONTH_LAYOUTS: Final[Mapping[MonthBy, _StatementLayout]] = {
+    "product": _StatementLayout("month", ("product",)),
+    "team": _StatementLayout("month", ("team",)),
+    "server": _StatementLayout("month", ("namespace", "server")),
+    "model": _StatementLayout("month", ("model",)),
+    "component": _StatementLayout("month", ("component",), _COMPONENTS),
+    "gpu": _StatementLayout("month", ("uuid", "gpu_model"), _GPUS),
+}
 
 
 def month_statement(
@@ -229,8 +254,7 @@ def month_statement(
     Raises:
         ReportError: the ledger has nothing of that month.
     """
-    layout = _StatementLayout("month", _COLUMNS[by], view=_VIEWS.get(by, "money of owners"))
-    return _statement(record, layout, current_month, zone=zone, overheads=overheads)
+    return _statement(record, _MONTH_LAYOUTS[by], current_month, zone=zone, overheads=overheads)
 
 
 def chargeback_statement(
@@ -240,7 +264,7 @@ def chargeback_statement(
     layout: ChargebackLayout = BY_PRODUCT_AND_TEAM,
     overheads: FleetOverheads | None = None,
 ) -> Statement:
-    """A month by owners, those included that no rule names.
+    """A month by columns of owners; an owner that no rule names has lines too.
 
     Args:
         record: the month; with its days where the layout is by day.
@@ -252,8 +276,8 @@ def chargeback_statement(
     Raises:
         ReportError: the ledger has nothing of that month.
     """
-    of_chargeback = _StatementLayout("chargeback", layout.by, idle=layout.idle)
-    return _statement(record, of_chargeback, current_month, zone=zone, overheads=overheads)
+    statement_layout = _StatementLayout("chargeback", layout.by, idle=layout.idle)
+    return _statement(record, statement_layout, current_month, zone=zone, overheads=overheads)
 
 
 def _statement(
@@ -269,7 +293,7 @@ def _statement(
     all_facts = facts.facts_of(record, by_day="day" in layout.columns)
     moved = moved_idle(all_facts, layout.idle)
     # Who carries overheads is decided by what accrued to whom, wherever idle cost is shown.
-    carried = [] if overheads is None else overhead_facts(all_facts, layout.view, overheads)
+    carried = [] if overheads is None else overhead_facts(all_facts, layout.view.money, overheads)
     notes = statement_notes(
         record, all_facts, zone, overheads, columns=layout.columns, keeps_idle=layout.keeps_idle
     )
@@ -282,10 +306,10 @@ def _statement(
         last_commit=record.last_commit,
         to_date=record.month == current_month,
         lines=_lines([*moved.facts, *carried], layout),
-        idle=has_history and layout.tells_idle,
-        estimated=layout.tells_estimated,
-        gpu_time=has_history and layout.tells_gpu_time,
-        tokens=has_history and layout.is_of_owners,
+        tells_idle=has_history and layout.tells_idle,
+        tells_estimated=layout.tells_estimated,
+        tells_gpu_time=has_history and layout.view.has_gpu_time,
+        tells_tokens=has_history and layout.view.has_phases,
         notes=(*moved.notes, *notes),
         adjustments=record.adjustments,
         overheads=overheads,
@@ -293,10 +317,10 @@ def _statement(
 
 
 def refuse_unknown(record: MonthRecord) -> None:
-    """See that the ledger has anything of a month.
+    """Refuse a month of which the ledger has nothing.
 
     Raises:
-        ReportError: it has not; the message says what it has.
+        ReportError: it has nothing of it; the message says what it has.
     """
     if record.month in record.months:
         return
@@ -314,9 +338,9 @@ def _lines(all_facts: Iterable[Fact], layout: _StatementLayout) -> tuple[Stateme
     for fact in all_facts:
         if fact.measure in layout.measures:
             labels = fact.labels(layout.columns)
-            lines.setdefault(labels, StatementLine(labels)).add(fact, layout.view)
+            lines.setdefault(labels, StatementLine(labels)).add(fact, layout.view.money)
     ordered = sorted(lines.values(), key=lambda line: (-line.money, line.labels))
     if "day" in layout.columns:
         day_column = layout.columns.index("day")
-        ordered.sort(key=lambda line: line.labels[day_column])
+        ordered.sort(key=lambda line: line.labels[day_column])  # stable: the dearest of a day stays first
     return tuple(line for line in ordered if line.has_values)

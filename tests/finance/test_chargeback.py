@@ -232,7 +232,7 @@ def test_idle_cost_apart() -> None:
         ("search", 25, 20),
     ]
     assert statement.notes[0] == "80.00 dollars of idle cost, unallocated GPUs included, are apart"
-    assert not statement.idle
+    assert not statement.tells_idle
 
 
 def test_idle_cost_spread() -> None:
