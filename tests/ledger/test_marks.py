@@ -395,6 +395,23 @@ def test_an_inventory_that_cannot_be_read_costs_no_gpu(text: str) -> None:
     assert len(dropped) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"elapsed": -1}', "elapsed is a count of -1"),
+        ('{"elapsed": 5, "awake": -2}', "awake is a count of -2"),
+        ('{"elapsed": 5, "uncharged": -3}', "uncharged is a count of -3"),
+        ('{"elapsed": "now"}', "Expected `int | null`, got `str` - at `$.elapsed`"),
+    ],
+)
+def test_a_clock_that_cannot_be_read_is_none(text: str, why: str) -> None:
+    """Without a last tick no time is charged for a gap; the GPUs stay."""
+    state, dropped = marks.state_of([("gpu", "GPU-0", json.dumps(GPU_TEXT)), ("clock", "", text)])
+
+    assert (set(state.gpus), state.elapsed, state.awake, state.uncharged) == ({"GPU-0"}, None, None, 0)
+    assert dropped == (f"what was remembered of clock cannot be read and was dropped: {why}",)
+
+
 def test_gpus_of_an_earlier_release_are_slots() -> None:
     """It knew nothing of addresses, boots and predecessors: nothing was missed, nothing replaced."""
     state, dropped = marks.state_of([("gpu", "GPU-0", json.dumps(GPU_TEXT))])
