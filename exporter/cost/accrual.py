@@ -1,6 +1,14 @@
 """Accrual: what GPUs cost in the interval that a tick charges. Pure.
 
-Time of a GPU without a price is posted as time that waits; `late_accrual` charges it once it has one.
+The interval is the time since the last tick, a gap that no tick observed, or the time between a boot and the
+first tick of a ledger (`hourly_only`). For each part of it and each GPU that pays for that part is posted:
+
+    time       GPU time by owner and phase
+    waiting    that time again, with its energy, where the hardware has no price yet
+    money      all rates of the GPU's price times the time, and the energy
+
+Overheads are in a price without hardware, too, and accrue. `late_accrual` charges the hardware for the time
+that waited, once it has a price.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +28,7 @@ from exporter.tariff.rate import Price
 from exporter.units import Instant, Millijoules, Nanoseconds
 
 GPU_TIME: Final = "GPU time"
-"""The key of the rounding of GPU time. No component has a name with a space."""
+"""The key of the rounding of GPU time, among those of components of cost, whose names have no space."""
 
 UNPRICED_ENERGY: Final = "unpriced energy"
 """The key of the rounding of energy that waits for a price."""
@@ -41,9 +49,9 @@ class GpuToCharge:
     is_listed: bool
     """Whether NVML lists it in the tick."""
     by_time: Mapping[OwnerPhase, int]
-    """Weights that divide its time over owners; at least one is positive."""
+    """Weights that divide its time over owners and phases; at least one is positive."""
     by_energy: Mapping[OwnerPhase, int]
-    """Weights that divide its energy over owners."""
+    """Weights that divide its energy over owners and phases."""
     energy: Millijoules
     """Energy that it drew in the tick; 0 for GPUs that NVML never listed."""
 
@@ -81,17 +89,18 @@ def charge_interval(
 
     Args:
         interval: the time that the tick charges.
-        parts: the interval in order, a segment each.
+        parts: the interval in order, each at one price of every GPU; it becomes a segment.
         policy: prices, and the owners of servers.
         gpus: GPUs that are on the host after the tick.
-        released: GPUs that are not, and are charged all the same.
+        released: GPUs that are charged, though they left the host in a gap.
     """
-    # No slot is among both: each has a GPU of its own.
+    # No two slots are of one GPU, whether they are on the host or released.
     remainders = {
         gpu.slot.gpu: GpuRemainders(dict(gpu.slot.carries), dict(gpu.slot.rounding))
         for gpu in (*gpus, *released.gpus)
     }
     charging = _Charging(interval, policy, remainders)
+    # Nobody saw when in a gap a new GPU came, so that it pays from the next tick on.
     paying = [gpu for gpu in gpus if gpu.seen_before or interval.charges_new_gpus]
     segments = [charging.segment(part, [*paying, *released.paying_at(part.start)]) for part in parts]
     if interval.hourly_only:
@@ -109,15 +118,17 @@ class _Charging:
     """Charges the parts of one interval, one after the other."""
 
     interval: ChargedInterval
+    """The interval that the parts are of."""
     policy: CostPolicy
+    """Prices, and the owners of servers."""
     remainders: Mapping[Gpu, GpuRemainders]
     """What divisions of money left, by the GPU in the slot; each part changes it for the next."""
 
     def segment(self, part: IntervalPart, paying: Sequence[GpuToCharge]) -> Segment:
-        """Charge a part of the interval to those GPUs that are not retired when it starts."""
+        """Charge a part of the interval to the GPUs that pay for it, without those that were retired."""
         tariff = self.policy.tariff
         gpus = [gpu for gpu in paying if not tariff.has_left(gpu.payer, part.start, is_listed=gpu.is_listed)]
-        gpus_on_host = sum(gpu.count for gpu in gpus)  # they share what is paid for the host
+        gpus_on_host = sum(gpu.count for gpu in gpus)  # an overhead of the host is divided by it
         day = day_of(part.start, self.policy.zone).name
         postings = SegmentPostings(part.start, part.end, day)
         for gpu in gpus:
@@ -129,7 +140,7 @@ class _Charging:
     def _price(self, gpu: Gpu, at: Instant, gpus_on_host: int) -> Price | None:
         """The price that a GPU is charged at; `None` where it is not charged.
 
-        Time since a boot is charged hourly rent alone.
+        Time since a boot is charged hourly rent alone, as a cloud bills it from the boot on.
         """
         tariff = self.policy.tariff
         price = tariff.price(gpu, at, month_of(at, self.policy.zone), gpus_on_host)
@@ -146,15 +157,18 @@ class _Charging:
         """Post the time of a GPU in a part of the interval, and what it costs."""
         charge = self._charge(gpu, price, part)
         remainders = self.remainders[gpu.slot.gpu]
-        # A part has a length, so that some owner has time in it. The host is up for all owners alike.
         time = remainders.split(GPU_TIME, charge.time.amount, charge.time.weights)
+        # The host is up for all owners alike, so that their time divides it. Some owner has time: no part of
+        # an interval is empty.
         usage = Usage(time, up=divide(charge.up.amount, time))
         if price.waits:
             energy = remainders.split(UNPRICED_ENERGY, charge.energy.amount, charge.energy.weights)
             waiting = replace(usage, energy=energy)
             postings.add_unpriced(gpu.payer, waiting, hourly_only=self.interval.hourly_only)
+        # Time that is owed, with or without its price yet. It is none before the GPUs are counted: a late
+        # charge posts it once their number is known.
         chargeable: Mapping[OwnerPhase, Nanoseconds] = {}
-        if gpu.payer != UNCOUNTED:  # what GPUs owe that are not counted yet, a late charge posts
+        if gpu.payer != UNCOUNTED:
             chargeable = usage.chargeable(price)
         postings.add_time(gpu.payer, usage, chargeable, priced=not price.waits)
         postings.charge(charge, remainders)
@@ -163,7 +177,7 @@ class _Charging:
         """What a GPU is charged for in a part of the interval."""
         by_time = gpu.by_time
         if self.interval.hourly_only:
-            # Nobody knows who held a GPU before the ledger began.
+            # The ledger began after this time, so that nobody knows who held the GPU in it.
             by_time = gpu_usage.unallocated_weights(self.policy)
         return GpuCharge(
             gpu=gpu.payer,

@@ -63,6 +63,7 @@ class _PricedGpu(NamedTuple):
     """A GPU that a part of unpriced time is charged to, and its price in that part."""
 
     charged: _ChargedGpu
+    """The GPU, or several of one model."""
     price: Price
     """The price of one GPU."""
 
@@ -165,8 +166,8 @@ class _LateAccrual:
         self._now = now
         self._segments: list[Segment] = []
         self._left: list[UnpricedTime] = []
+        # A GPU that is not on the host any more begins without carries.
         self._remainders: defaultdict[Gpu, GpuRemainders] = defaultdict(GpuRemainders)
-        """Those of GPUs that the state knows begin with its carries, those of others with none."""
         for slot in state.gpus.values():
             self._remainders[slot.gpu] = GpuRemainders(dict(slot.carries))
 
@@ -185,6 +186,7 @@ class _LateAccrual:
                 left_until = cut.end
             else:
                 self._segments.append(cut.segment(waiting, usage))
+        # Prices begin and never end, so that what goes on waiting is the beginning of the time.
         # The rest replaces the time of its number, also where nothing is left of it: that deletes the time.
         rest = Usage.sum_of(left).by_owner_phase()
         self._left.append(replace(waiting, end=left_until, usage=rest))
