@@ -12,7 +12,7 @@ A few nouns carry the package:
 A tick passes these steps, and is accepted whole or not at all:
 
 1. `Ledger.post` sums up its segments (`history.TickSums`), and adds them to what is pending.
-2. `Store.write` adds that to the totals of the last commit (`Totals.advanced`), and writes the changes, the
+2. `Store.write` adds that to the totals of the last commit (`Totals.with_added`), and writes the changes, the
    history, the unpriced time and the marks in one transaction.
 3. `Ledger` publishes the `Contents` after the commit. `contents.committed_totals` serves them.
 """

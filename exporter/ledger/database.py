@@ -185,6 +185,13 @@ def write_meta(connection: sqlite3.Connection, meta: Mapping[str, int | str | No
     )
 
 
+def replace_texts(connection: sqlite3.Connection, texts: Mapping[marks.MarkScope, str]) -> None:
+    """Write all marks anew, whichever the file has. Those of kinds that this release does not know stay."""
+    kinds = [(kind,) for kind in marks.SCOPES]
+    connection.executemany("DELETE FROM state WHERE scope = ?", kinds)
+    write_texts(connection, {}, texts)
+
+
 def write_texts(
     connection: sqlite3.Connection,
     before: Mapping[marks.MarkScope, str],

@@ -208,7 +208,7 @@ class Ledger:
         advice = WRITABLE
         unread = False
         try:
-            readable = Store.unwritten(path, connect)
+            readable = Store.read_unwritable(path, connect)
         except (OSError, sqlite3.Error, DamagedError) as failure:
             readable = None
             why = f"{why} and cannot be read ({_reason(failure)})"
@@ -379,11 +379,9 @@ class Ledger:
             pending = self._pending
             if pending is None:
                 return
-            now: Instant | None = None
             file = self._store
             if file is None:
-                committed = self._committed.totals.with_added(pending.totals, pending.end)
-                written = WrittenTick(committed.totals, history={})
+                written = WrittenTick.in_memory(self._committed, pending)
             else:
                 now = self._clock.wall()
                 try:
@@ -391,7 +389,7 @@ class Ledger:
                 except DamagedError as error:
                     self._displace(file, f"{file.path} is not this daemon's ledger any more ({error})")
                     written = file.write(self._committed, pending, now)
-            after = store.contents_after(self._committed, pending, now, written)
+            after = store.contents_after(self._committed, pending, written)
             unpriced = self._unpriced.committed(persistent=self.persistent)
         except (sqlite3.Error, OSError, LedgerError, OverflowError, UnicodeError) as error:
             text = f"the ledger cannot be written ({_reason(error)}): {STANDS_STILL}"

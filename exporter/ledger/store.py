@@ -26,12 +26,16 @@ _BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class FilePresence(Enum):
-    """State of the open file at its path. `LOG_GONE`: a file that SQLite keeps next to it is missing."""
+    """State of the open file at its path."""
 
     IN_PLACE = "in place"
+    """The path leads to the file: closed, it can be opened again."""
     LOG_GONE = "log gone"
+    """A file that SQLite keeps next to it was deleted, and with it commits that only the connection has."""
     GONE = "gone"
+    """Nothing is at the path: the file was deleted, or moved."""
     REPLACED = "replaced"
+    """Another file is at the path."""
 
 
 @dataclass(slots=True)
@@ -72,8 +76,38 @@ class Pending:
             "host": self.host or None,
             "timezone": self.zone or None,
             "late_charge": self.end if self.charges_late else None,
-            "host_end": self.host_end or 0,
+            # 0, not `None`: a notice that the cloud withdrew leaves the file.
+            "host_end": 0 if self.host_end is None else self.host_end,
         }
+
+
+class CommitStamp(NamedTuple):
+    """Number and times of a commit, the same in the file and in the contents in memory."""
+
+    number: int
+    """Number of commits up to this one. An older copy of the file has fewer."""
+    written: Instant | None
+    """Time of the commit; `None` in memory, where nothing is dated as written."""
+    begun: Instant | None
+    """Time of the first commit."""
+    is_first: bool
+    """Whether it is the first commit: only that one writes `begun` to the file."""
+
+    @classmethod
+    def after(cls, before: Contents, now: Instant | None) -> "CommitStamp":
+        """The stamp of the commit that follows `before`. In memory `now` is `None`."""
+        is_first = before.last_commit is None
+        return cls(
+            number=before.commits + 1,
+            written=now,
+            begun=now if is_first else before.begun,
+            is_first=is_first,
+        )
+
+    def meta(self) -> dict[str, int | str | None]:
+        """Single values of the commit, by name. The file keeps its own where one is `None`."""
+        begun = self.begun if self.is_first else None
+        return {"commits": self.number, "committed": self.written, "begun": begun}
 
 
 class WrittenTick(NamedTuple):
@@ -83,6 +117,13 @@ class WrittenTick(NamedTuple):
     """Totals after the commit."""
     history: HistoryCache
     """Cache of the file's history after the commit."""
+    stamp: CommitStamp
+
+    @classmethod
+    def in_memory(cls, before: Contents, pending: Pending) -> "WrittenTick":
+        """The outcome where no file is: the sums are added, and there is no history."""
+        committed = before.totals.with_added(pending.totals, pending.end)
+        return cls(committed.totals, history={}, stamp=CommitStamp.after(before, now=None))
 
 
 @dataclass(slots=True)
@@ -115,32 +156,71 @@ class _OpenFile:
         """Device and inode of the ledger itself."""
         return self.identities[""]
 
+    def forget_write(self) -> None:
+        """Forget what a write that failed did: its keys and deletions were rolled back."""
+        self.keys = schema.Keys(self.connection)
+        self.pruned = None
+
 
 @dataclass(slots=True)
 class _Doubt:
-    """What is not known of the file after a write that failed: it may have reached the disk."""
+    """What is not known of the file, mostly since a write failed: that write may have reached the disk.
 
-    texts: bool
-    """Whether the file may have other marks than those of the last commit, until the next commit."""
+    A field is a doubt, and says what the next write does because of it. A method is an event:
+
+        event                     marks_unknown   taken            pages_broken
+        the start, file open      no              none             no
+        the start, file not open  yes             none             no
+        took                                      what it took
+        failed                    yes                              yes, if a page was met that is broken
+        checked                                                    no
+        restored                  yes                              no
+        committed                 no              none
+
+    An event leaves as they are the doubts whose column is empty.
+    """
+
+    marks_unknown: bool
+    """Whether the file may have other marks than those of the last commit. The next write replaces all."""
     taken: Mapping[int, Adjustment] = field(default_factory=dict)
-    """Adjustments that writes posted since the last commit, by number. On the disk they may wait no more."""
-    pages: bool = False
-    """Whether SQLite met a broken page. Only a check of the file settles this, never another failure."""
+    """Adjustments that writes took since the last commit, by number. The next write posts them again.
 
-    def note_failure(self, error: BaseException) -> None:
+    People enter adjustments in the file, where each waits until a write takes it. After a write that failed
+    and reached the disk they wait there no more, and the totals in memory lack them.
+    """
+    pages_broken: bool = False
+    """Whether SQLite met a broken page. The next opening checks the file; no other failure ends the doubt."""
+
+    def took(self, adjustments: Mapping[int, Adjustment]) -> None:
+        """A write that is not committed yet has these adjustments, with those of writes that failed."""
+        self.taken = adjustments
+
+    def failed(self, error: BaseException) -> None:
         """A write failed with this error."""
-        self.texts = True
+        self.marks_unknown = True
         if primary_code(error) in _BROKEN:
-            self.pages = True
+            self.pages_broken = True
 
-    def note_commit(self) -> None:
+    def checked(self) -> None:
+        """The file was opened again, after a check if one was due."""
+        self.pages_broken = False
+
+    def restored(self) -> None:
+        """The ledger was written to a new file, which is not open: others may write marks to it."""
+        self.marks_unknown = True
+        self.pages_broken = False
+
+    def committed(self) -> None:
         """A write succeeded."""
-        self.texts = False
+        self.marks_unknown = False
         self.taken = {}
 
 
 class Store:
-    """A connection to the file, opened again after each failure: an I/O error may leave one broken."""
+    """A connection to the file, opened again after each failure: an I/O error may leave one broken.
+
+    `_Doubt` tells what a write that failed leaves in doubt, and what ends that.
+    """
 
     def __init__(self, path: Path, connect: schema.Connect, open_file: _OpenFile | None) -> None:
         self.path = path
@@ -148,8 +228,8 @@ class Store:
         self.connect = connect
         self._open: _OpenFile | None = open_file
         """`None` after a failure, or where the file could only be read, until the next write opens it."""
-        # What is not open may be written by others.
-        self._doubt = _Doubt(texts=open_file is None)
+        # A file that is not open may be written by others.
+        self._doubt = _Doubt(marks_unknown=open_file is None)
 
     @classmethod
     def open(cls, path: Path, connect: schema.Connect, fresh_in: str = "") -> "tuple[Store, Contents]":
@@ -184,7 +264,7 @@ class Store:
                 raise
 
     @classmethod
-    def unwritten(cls, path: Path, connect: schema.Connect) -> "tuple[Store, Contents] | None":
+    def read_unwritable(cls, path: Path, connect: schema.Connect) -> "tuple[Store, Contents] | None":
         """Read a file that cannot be written, and create nothing; each write then tries to open it.
 
         `None` without a file, or without a commit in it.
@@ -197,7 +277,7 @@ class Store:
         if files.identity(path) is None or path.stat().st_size == 0:
             return None
         contents.refuse_other_files(path)
-        # SQLite would try to make the log of a file that has none.
+        # A file without a log is opened as immutable: else SQLite would try to make the log.
         mode = "?mode=ro" if os.path.lexists(f"{path}-wal") else "?mode=ro&immutable=1"
         with contents.failures(path), closing(connect(path.absolute().as_uri() + mode)) as connection:
             if database.is_new(connection):
@@ -252,8 +332,8 @@ class Store:
         log_at_path = Path(f"{self.path}-wal")
         identity = files.identity(log_at_path)
         is_foreign = identity is not None and identity != open_file.identities["-wal"]
+        # Another program's commits to the earlier file do not fit the present one. An empty log has none.
         if is_foreign and log_at_path.stat().st_size:
-            # Another program's commits to the earlier file: they do not fit the present one.
             log_at_path.rename(files.free_name(self.path, "stray"))
         self.close()
 
@@ -277,8 +357,7 @@ class Store:
         # Closed only now: the open file may have no other name. SQLite leaves its old path alone.
         self.close()
         self.path = target
-        self._doubt.texts = True
-        self._doubt.pages = False
+        self._doubt.restored()
         return copied
 
     def _copy_to(self, part: Path, before: Contents, *, shared: bool) -> bool:
@@ -306,8 +385,7 @@ class Store:
         After any exception the same may be written again.
 
         Totals are written whole, never added in SQL: a commit that failed after it had reached the disk is
-        written again without counting twice. For the same reason the write after a failure replaces every
-        scope of the state.
+        written again without counting twice.
 
         Raises:
             DamagedError: the file had to be opened again, and another or a broken one lies at its path.
@@ -315,71 +393,71 @@ class Store:
             OverflowError: a total passes what the file holds.
             UnicodeError: a label is no text that the file holds.
         """
-        if self._doubt.texts:
-            # A write that failed while the file had no name left it open. It may have its name back by now.
-            self._give_up()
+        if self._doubt.marks_unknown:
+            # A write that failed while the file was not in place left it open. The file may be back by now.
+            self._close_if_in_place()
         try:
             written = self._commit(before, pending, now)
         except BaseException as error:
-            self._doubt.note_failure(error)
-            self._give_up()
+            self._doubt.failed(error)
+            if self._open is not None:
+                self._open.forget_write()
+            self._close_if_in_place()
             raise
         posted = self._doubt.taken
-        self._doubt.note_commit()
+        self._doubt.committed()
         log_posted(posted.values())
         return written
 
     def _commit(self, before: Contents, pending: Pending, now: Instant) -> WrittenTick:
-        """Write one transaction."""
+        """Write one transaction: totals, history, unpriced time, marks and single values."""
         open_file = self._opened(before)
         keys = open_file.keys
+        stamp = CommitStamp.after(before, now)
         with contents.transaction(open_file.connection) as connection:
-            months, taken = take_waiting(
-                connection,
-                served=before.totals.counters.months,
-                pending=pending.totals.counters.months,
-                taken=self._doubt.taken,
-                now=now,
-            )
-            self._doubt.taken = taken  # before the commit, which may fail and reach the disk
-            counters = replace(pending.totals.counters, months=months)
-            committed = before.totals.with_added(replace(pending.totals, counters=counters), pending.end)
+            added = self._with_adjustments(connection, before=before, pending=pending, now=now)
+            committed = before.totals.with_added(added, pending.end)
             retained = committed.retained
             write_totals(connection, keys, committed.changes)
             history = write_history(connection, keys, before.history, pending.history, retained.first_hour)
             if retained != open_file.pruned:
                 database.prune(connection, retained)
             unpriced_time.write_unpriced(connection, keys, pending.unpriced)
-            texts_in_file = before.texts
-            if self._doubt.texts:
-                scopes = [(name,) for name in marks.SCOPES]
-                connection.executemany("DELETE FROM state WHERE scope = ?", scopes)
-                texts_in_file = {}
-            database.write_texts(connection, texts_in_file, pending.texts)
-            meta = pending.meta() | {
-                "accrued": schema.bounded(committed.totals.accrued, "accrued"),
-                "committed": now,
-                "commits": before.commits + 1,
-                "begun": now if before.last_commit is None else None,
-            }
-            database.write_meta(connection, meta)
+            if self._doubt.marks_unknown:
+                database.replace_texts(connection, pending.texts)
+            else:
+                database.write_texts(connection, before.texts, pending.texts)
+            accrued = schema.bounded(committed.totals.accrued, "accrued")
+            database.write_meta(connection, {**pending.meta(), **stamp.meta(), "accrued": accrued})
         open_file.pruned = retained
-        return WrittenTick(committed.totals, history)
+        return WrittenTick(committed.totals, history, stamp)
 
-    def _give_up(self) -> None:
-        """Close the connection, unless its file has no name any more: closing it would lose that."""
-        if self._open is None:
-            return
+    def _with_adjustments(
+        self, connection: sqlite3.Connection, *, before: Contents, pending: Pending, now: Instant
+    ) -> Totals:
+        """The pending sums, and the adjustments that wait in the file. The running transaction posts both."""
+        counters = pending.totals.counters
+        months, taken = take_waiting(
+            connection,
+            served=before.totals.counters.months,
+            pending=counters.months,
+            taken=self._doubt.taken,
+            now=now,
+        )
+        self._doubt.took(taken)  # before the commit, which may fail and reach the disk
+        return replace(pending.totals, counters=replace(counters, months=months))
+
+    def _close_if_in_place(self) -> None:
+        """Close the connection, so that the next write opens another one, unless that would lose the file.
+
+        Of a file that is not in place, only the open connection has all commits.
+        """
         try:
             presence = self.presence()
         except OSError:
             presence = FilePresence.IN_PLACE
         if presence is FilePresence.IN_PLACE:
             self.close()
-            return
-        # Keys and deletions of a write that was rolled back are not in the file.
-        self._open.keys = schema.Keys(self._open.connection)
-        self._open.pruned = None
 
     def unpriced(self, before: Contents, cursor: Cursor) -> UnpricedBatch:
         """A part of the unpriced time at the last commit.
@@ -407,7 +485,7 @@ class Store:
             connection = self.connect(self.path.absolute().as_uri() + "?mode=rw")
             try:
                 database.refuse_another(connection, before)
-                if self._doubt.pages:
+                if self._doubt.pages_broken:
                     contents.check(connection, self.path)
                 database.prepare(connection)
                 open_file = _OpenFile.of(connection, self.path)
@@ -415,7 +493,7 @@ class Store:
                 connection.close()
                 raise
         self._open = open_file
-        self._doubt.pages = False
+        self._doubt.checked()
         return open_file
 
     def close(self) -> None:
@@ -427,11 +505,8 @@ class Store:
                 open_file.connection.close()
 
 
-def contents_after(before: Contents, pending: Pending, now: Instant | None, written: WrittenTick) -> Contents:
-    """Contents after a commit. The contents before stay as they are.
-
-    Without a file `now` is `None`: nothing is dated as written.
-    """
+def contents_after(before: Contents, pending: Pending, written: WrittenTick) -> Contents:
+    """Contents after a commit. The contents before stay as they are."""
     return replace(
         before,
         totals=written.totals,
@@ -439,8 +514,8 @@ def contents_after(before: Contents, pending: Pending, now: Instant | None, writ
         history=written.history,
         state=pending.state,
         texts=pending.texts,
-        last_commit=now,
-        commits=before.commits + 1,
-        begun=now if before.last_commit is None else before.begun,
+        last_commit=written.stamp.written,
+        commits=written.stamp.number,
+        begun=written.stamp.begun,
         recent=recent_ranges(before.recent, pending.unpriced, pending.end),
     )
