@@ -41,7 +41,7 @@ class SamplerPlan:
 
     context: ReportContext
     endpoints: tuple[Endpoint, ...]
-    others: tuple[SourceRow, ...] = ()
+    unread_sources: tuple[SourceRow, ...] = ()
     """Health of sources that no tick reads."""
     gateways: tuple[GatewaySource, ...] = ()
 
@@ -104,18 +104,18 @@ class Sampler:
         if report is None:
             return None
         context = self._plan.context
-        row = replace(
+        config_row = replace(
             report.config,
             last_reload_success=context.config_row.last_reload_success,
             web_last_reload_success=context.web_succeeded(),
         )
-        if row == report.config:
+        if config_row == report.config:
             return report
         # The same object is returned while nothing changes, since each page of a report is rendered once.
         # Reports of two ticks differ in `elapsed`.
         cached = self._with_reload
-        if cached is None or cached.elapsed != report.elapsed or cached.config != row:
-            cached = replace(report, config=row)
+        if cached is None or cached.elapsed != report.elapsed or cached.config != config_row:
+            cached = replace(report, config=config_row)
             self._with_reload = cached
         return cached
 
@@ -193,7 +193,7 @@ class Sampler:
         may_post = self._may_post(outcome, rebooted=state.rebooted(frame), is_clock_set=is_clock_set)
         # A tick that is not posted loses no money: the next one charges all the time since the same state.
         totals = self._post(read, outcome) if may_post else None
-        sources = (*self._health.rows(), *plan.others)
+        sources = (*self._health.rows(), *plan.unread_sources)
         report = build_report(
             plan.context, frame, outcome, totals, sources=sources, process=self._process.read()
         )

@@ -402,7 +402,7 @@ def test_a_source_that_takes_its_time_is_no_suspend(fixture: SamplerFixture) -> 
 def test_sources_that_no_tick_reads_stand_beside_those_that_it_does(fixture: SamplerFixture) -> None:
     """The cloud is asked in the background, and its health is as the plan knows it."""
     cloud = SourceRow("cloud", up=False, read_duration=1, last_success=None, errors={"timeout": 3})
-    fixture.sampler.set_plan(replace(plan(fixture.endpoint), others=(cloud,)))
+    fixture.sampler.set_plan(replace(plan(fixture.endpoint), unread_sources=(cloud,)))
 
     assert [row.source for row in fixture.tick().sources] == ["nvml", "server:chat", "clock", "cloud"]
     assert fixture.tick().sources[-1] == cloud

@@ -24,7 +24,7 @@ PERMANENT_FAILURES: Final = frozenset(
         FailureReason.NO_TOKENS,
     }
 )
-"""Failures that stay as long as the server runs."""
+"""Failures that stay as long as a server runs whose command line switches metrics off."""
 
 REFUSED: Final = frozenset({*REASON_BY_STATUS.values(), FailureReason.HTTP_STATUS})
 """Failures by an HTTP status other than 200."""
@@ -172,14 +172,16 @@ class ServerSource(EndpointSource):
         self._probe.forget()
         self._sleep.note_failure()
         self._address.note_failure(failure.reason)
+        # Metrics off by the command line may be on by a file or the environment, until a read shows it.
         if self._target.server_context.metrics_off and failure.reason in PERMANENT_FAILURES:
             self._permanent_failure = failure
 
     def _reading_at_rest(self) -> ServerReading | None:
         """The last reading of a llama.cpp that sleeps or is left alone; `None`: its metrics are due.
 
-        Its `/props` tell whether it sleeps, and are read first, since a read of its metrics wakes it. Any
-        server that may be a llama.cpp is asked for them, once after the start and after each failure.
+        Its `/props` tell whether it sleeps, and are read first, since a read of its metrics wakes it. A build
+        that can sleep is asked before each read. Any server that may be a llama.cpp is asked before its first
+        read, and before the first one after a failure.
 
         Raises:
             ReadFailedError: as a `Fetcher`; `router`, `asleep`.
@@ -215,7 +217,10 @@ class ServerSource(EndpointSource):
         return answer
 
     def _without_tokens(self) -> ReadFailedError | None:
-        """The failure of a server that has no metrics and is known by its root page, as Ollama is."""
+        """The failure of a server that has no metrics, as Ollama, by its root page; `None` for others.
+
+        A server whose engine is known is none of these, and its root page is not requested.
+        """
         if self._engine is not None:
             return None
         root = urlsplit(self._address.url)._replace(path="/", query="").geturl()
@@ -248,7 +253,7 @@ class ServerSource(EndpointSource):
             ReadFailedError: the page is not recognized, or has no reading.
         """
         last_engine = self._engine
-        self._recognized = None
+        self._recognized = None  # stays so where this page is not recognized
         with self._parsing_turn(answer.body):
             engine, page = self._recognizer.recognize(answer.body, last_engine)
         self._recognized = engine
