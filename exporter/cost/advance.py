@@ -21,7 +21,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from exporter.cost import attribution, energy, gpu_usage, intervals, servers
+from exporter.cost import attribution, energy, gpu_usage, intervals, server_states
 from exporter.cost.accrual import GpuToCharge, IntervalCost, ReleasedGpus, charge_interval
 from exporter.cost.attribution import GpuShare, ShareMethod
 from exporter.cost.counters import PageErrors
@@ -30,7 +30,7 @@ from exporter.cost.inventory import GpuInventory, former_slots, take_inventory
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import EnergyPosting, MemoryPosting, OwnerPhase, Postings, Segment
-from exporter.cost.servers import ServersTick, ServerTick
+from exporter.cost.servers import AdvancedServers, ServerActivity, advance_servers, last_known
 from exporter.cost.state import GpuState, State
 from exporter.readings import UNSEEN, Frame, Gpu, GpuReading, ServerKey
 from exporter.tariff.calendar import day_of
@@ -62,7 +62,8 @@ class TickOutcome:
     state: State
     postings: Postings
     gpus: tuple[GpuOutcome, ...]
-    ticks: Mapping[ServerKey, ServerTick]
+    activity: Mapping[ServerKey, ServerActivity]
+    """What watched servers did."""
     policy: CostPolicy
     """The policy of the tick, with the owners that servers report and the predecessors of replaced GPUs."""
     inventory: GpuInventory
@@ -97,9 +98,9 @@ class _Tick:
     """The charged interval in order, in parts that become a segment each; none where nothing is charged."""
     gpus: Mapping[str, GpuState]
     """The slots with a listed or lost GPU, by UUID, with the readings and holders of the tick."""
-    served: ServersTick
-    """The servers after the tick, and what they counted in it."""
-    paying: Mapping[ServerKey, ServerTick]
+    servers: AdvancedServers
+    """All servers after the tick, and what they counted in it."""
+    paying: Mapping[ServerKey, ServerActivity]
     """The servers that GPU time is charged to: in a gap also those that ended in it."""
 
     @property
@@ -163,11 +164,11 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
         state=_state_after(tick, slots_after, postings),
         postings=postings,
         gpus=tuple(gpu.outcome for gpu in staying),
-        ticks=tick.served.ticks,
+        activity=tick.servers.activity,
         policy=tick.policy,
         inventory=tick.inventory,
         charged=tick.time.charged,
-        errors=tick.served.deltas.errors,
+        errors=tick.servers.deltas.errors,
     )
 
 
@@ -187,9 +188,9 @@ def _begun(state: State, frame: Frame, policy: CostPolicy) -> _Tick:
     is_metered = inventory.gpu_host or bool(start.unseen)
     if time.charged is not None and time.charged.length and is_metered:
         parts = intervals.interval_parts(time.charged, inventory.tariff, tick_policy.zone, released_until)
-    served = servers.advance_servers(start, frame, time.elapsed, tick_policy)
-    listed = attribution.with_readings(inventory.listed, start, frame, served.deltas.beyond)
-    before_gap = servers.last_known(start.servers, tick_policy) if time.is_gap else {}
+    servers = advance_servers(start, frame, time, tick_policy)
+    listed = attribution.with_readings(inventory.listed, start, frame, servers.deltas.beyond)
+    before_gap = last_known(start.servers, tick_policy) if time.is_gap else {}
     return _Tick(
         start=start,
         frame=frame,
@@ -199,8 +200,8 @@ def _begun(state: State, frame: Frame, policy: CostPolicy) -> _Tick:
         released_until=released_until,
         parts=parts,
         gpus={**inventory.lost, **listed},
-        served=served,
-        paying={**before_gap, **served.ticks},
+        servers=servers,
+        paying={**before_gap, **servers.activity},
     )
 
 
@@ -299,14 +300,11 @@ def _interval_cost(tick: _Tick, gpus: list[GpuToCharge]) -> IntervalCost:
 
 def _postings(tick: _Tick, metered: list[_MeteredGpu], segments: tuple[Segment, ...]) -> Postings:
     """Everything that the tick adds to the ledger."""
-    served = tick.served
+    servers = tick.servers
     zone = tick.policy.zone
-    # Tokens of a server that answers again are since its last read, all others since the tick's tokens began.
-    since = tick.time.tokens_since
-    tokens = tuple(replace(posting, since=posting.since or since) for posting in served.tokens)
     # Owners with nothing to post are among them: a series starts at zero.
     owners = {owner_phase.owner for gpu in metered for owner_phase in gpu.to_charge.by_time}
-    owners |= served.owners
+    owners |= servers.owners
     energy_postings: list[EnergyPosting] = []
     memory: list[MemoryPosting] = []
     for gpu in metered:
@@ -316,11 +314,11 @@ def _postings(tick: _Tick, metered: list[_MeteredGpu], segments: tuple[Segment, 
     return Postings(
         end=tick.frame.wall,
         segments=segments,
-        tokens=tokens,
-        requests=served.requests,
-        latencies=served.latencies,
-        preemptions=served.preemptions,
-        equivalents=served.equivalents,
+        tokens=servers.tokens,
+        requests=servers.requests,
+        latencies=servers.latencies,
+        preemptions=servers.preemptions,
+        equivalents=servers.hosted,
         energy=tuple(energy_postings),
         owners=tuple(sorted(owners)),
         implausible=(("energy", sum(gpu.counter_refused for gpu in metered)),),
@@ -350,11 +348,11 @@ def _state_after(tick: _Tick, slots_after: Collection[GpuState], postings: Posti
 
     # Servers that hold a GPU or are watched.
     present = {holder.key for slot in slots_after for holder in slot.holders}
-    present.update(endpoint.key for endpoint in tick.served.deltas.endpoints.values())
+    present.update(endpoint.key for endpoint in tick.servers.deltas.endpoints.values())
     with_owner = present | {owned.key for owned in frame.owners}
-    states = servers.with_holders(tick.served, frame, tick.gpus, tick.inventory.listed)
-    if not frame.incomplete:  # only a complete frame shows who is absent
-        states = servers.without_absent(states, present, frame.wall)
+    states = server_states.states_after(
+        tick.servers, frame, slots=tick.gpus, listed=tick.inventory.listed, present=present
+    )
 
     uncharged_in_tick = 0 if tick.time.charged is None else tick.time.charged.uncharged
     return replace(
@@ -366,8 +364,8 @@ def _state_after(tick: _Tick, slots_after: Collection[GpuState], postings: Posti
         uncharged=start.uncharged + uncharged_in_tick,
         gpus=by_uuid,
         unseen=by_model,
-        endpoints=tick.served.deltas.endpoints,
-        gateways=tick.served.deltas.gateways,
+        endpoints=tick.servers.deltas.endpoints,
+        gateways=tick.servers.deltas.gateways,
         servers=states,
         accrued=start.accrued + sum(segment.accrued for segment in postings.segments),
         fresh_in="" if slots_after else start.fresh_in,  # the time since boot waits for the first GPU

@@ -15,10 +15,10 @@ from exporter.cost.attribution import (
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import OwnerPhase, Phase
-from exporter.cost.servers import ServerTick
+from exporter.cost.servers import ServerActivity
 from exporter.readings import GpuReading, ServerKey
 
-Ticks = Mapping[ServerKey, ServerTick]
+Activity = Mapping[ServerKey, ServerActivity]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class ShareUsage:
 
 
 def share_usage(
-    parts: Iterable[GpuShare], reading: GpuReading | None, ticks: Ticks, *, lost: bool, gap: bool
+    parts: Iterable[GpuShare], reading: GpuReading | None, activity: Activity, *, lost: bool, gap: bool
 ) -> tuple[ShareUsage, ...]:
     """How busy each share of a GPU was.
 
@@ -46,7 +46,7 @@ def share_usage(
     Args:
         parts: the GPU's shares.
         reading: by NVML; `None` without one.
-        ticks: of the servers.
+        activity: of the servers.
         lost: it is known to be off the bus, also while NVML is silent; a missing reading alone is no proof.
         gap: the tick is too long to have been observed.
     """
@@ -56,19 +56,19 @@ def share_usage(
         return tuple(ShareUsage(_all_idle(share), 0) for share in parts)
     usage: list[ShareUsage] = []
     for instance, together in groupby(parts, lambda share: share.instance):
-        usage += _used(tuple(together), instance, reading, ticks)
+        usage += _used(tuple(together), instance, reading, activity)
     return tuple(usage)
 
 
 def _used(
-    parts: tuple[GpuShare, ...], instance: str, reading: GpuReading | None, ticks: Ticks
+    parts: tuple[GpuShare, ...], instance: str, reading: GpuReading | None, activity: Activity
 ) -> Iterator[ShareUsage]:
     """The shares of one GPU without MIG, of one instance, or of the rest of a MIG card."""
     if reading is not None and reading.instances is not None and instance == OUTSIDE_INSTANCES:
         yield from (ShareUsage(_all_idle(share), 0) for share in parts)
         return
     utilization = None if reading is None else utilization_ratio(reading, instance)
-    moved = any(ticks[share.key].moved for share in parts if share.key in ticks)
+    moved = any(activity[share.key].moved for share in parts if share.key in activity)
     if utilization is not None and (utilization > 0 or not moved):
         yield from (ShareUsage(share, round(utilization * WHOLE)) for share in parts)
         return
@@ -78,10 +78,10 @@ def _used(
         if share.key == UNALLOCATED_KEY and has_no_process:
             yield ShareUsage(share, 0)
             continue
-        tick = ticks.get(share.key)
+        server = activity.get(share.key)
         busy: int | None = None
-        if tick is not None and tick.up and share.key != UNALLOCATED_KEY and tick.running is not None:
-            busy = WHOLE if tick.running else 0
+        if server is not None and server.up and share.key != UNALLOCATED_KEY and server.running is not None:
+            busy = WHOLE if server.running else 0
         yield ShareUsage(_all_idle(share), busy)
 
 
@@ -123,7 +123,7 @@ def busy_ratio(gpu: Iterable[ShareUsage]) -> float | None:
 
 
 def phase_weights(
-    gpu: Iterable[ShareUsage], ticks: Ticks, policy: CostPolicy, *, idle: int | None = None
+    gpu: Iterable[ShareUsage], activity: Activity, policy: CostPolicy, *, idle: int | None = None
 ) -> dict[OwnerPhase, int]:
     """Weights of one GPU by owner and phase, by time.
 
@@ -134,11 +134,11 @@ def phase_weights(
     weights: Counter[OwnerPhase] = Counter()
     for use in gpu:
         key = use.share.key
-        tick = ticks.get(key) or ServerTick(key)
-        for model, phase, weight in _model_weights(use, tick, idle):
+        server = activity.get(key) or ServerActivity(key)
+        for model, phase, weight in _model_weights(use, server, idle):
             if weight <= 0:
                 continue
-            divided = tick.owner_shares.get(model)
+            divided = server.owner_shares.get(model)
             if divided:
                 for owner, part in divided.items():
                     weights[OwnerPhase(owner, phase)] += weight * part
@@ -152,24 +152,24 @@ def unallocated_weights(policy: CostPolicy) -> dict[OwnerPhase, int]:
     return phase_weights([ShareUsage(UNALLOCATED_SHARE, busy=None)], {}, policy)
 
 
-def _model_weights(use: ShareUsage, tick: ServerTick, idle: int | None) -> list[tuple[str, Phase, int]]:
+def _model_weights(use: ShareUsage, server: ServerActivity, idle: int | None) -> list[tuple[str, Phase, int]]:
     """Weights of one share by model and phase, in some of which the model has none."""
     worked = use.share.busy_part
     rested = use.share.idle_part
     if use.busy is None:
         return [
             (model, "unobserved", rested * portion * WHOLE * WHOLE)
-            for model, portion in tick.idle_models.items()
+            for model, portion in server.idle_models.items()
         ]
     resting = WHOLE - use.busy
     if idle is not None and use.busy > 0:
         resting = min(WHOLE, resting * idle // WHOLE)
     weights: list[tuple[str, Phase, int]] = [
-        (model, "idle", rested * portion * resting * WHOLE) for model, portion in tick.idle_models.items()
+        (model, "idle", rested * portion * resting * WHOLE) for model, portion in server.idle_models.items()
     ]
-    for model, portion in tick.busy_models.items():
+    for model, portion in server.busy_models.items():
         working = worked * portion * (WHOLE - resting)
-        ratio = tick.splits.get(model)
+        ratio = server.splits.get(model)
         if ratio is None or ratio.prefill_ratio is None:
             weights.append((model, "other", working * WHOLE))
             continue

@@ -14,7 +14,7 @@ from exporter.config.problems import shown
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import PHASES, CostOwner, OwnerPhase, UnpricedTime
 from exporter.cost.projection import RecentUsage, UsageHour
-from exporter.cost.servers import FORGOTTEN_AFTER
+from exporter.cost.server_states import FORGOTTEN_AFTER
 from exporter.cost.state import State
 from exporter.ledger import marks, schema, unpriced_time
 from exporter.ledger.errors import (

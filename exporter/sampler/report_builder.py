@@ -74,7 +74,7 @@ def build_report(
     projected = None if totals is None else _projection(outcome, totals, month, frame)
     month_ends = {} if projected is None else projected.totals()
 
-    loads = [(key, reading) for key, tick in outcome.ticks.items() for reading in tick.loads]
+    loads = [(key, reading) for key, server in outcome.activity.items() for reading in server.loads]
     load_ratios = {}
     for key, reading in loads:
         ratio = load.load_ratio(reading)
@@ -130,8 +130,8 @@ def build_report(
         ),
         splits=tuple(
             rows.SplitRow(policy.owner_of(key, model), split.method, split.prefill_ratio)
-            for key, tick in outcome.ticks.items()
-            for model, split in tick.splits.items()
+            for key, server in outcome.activity.items()
+            for model, split in server.splits.items()
         ),
         sources=tuple(sources),
         exposition_errors=context.left_out(),

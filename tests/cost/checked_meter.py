@@ -96,8 +96,8 @@ class CheckedMeter:
             self.energy[energy.gpu.uuid] += energy.energy
         loaded = [
             self.policy.owner_of(key, load.model)
-            for key, tick in outcome.ticks.items()
-            for load in tick.loads
+            for key, server in outcome.activity.items()
+            for load in server.loads
         ]
         assert len(loaded) == len(set(loaded))  # a series each
         return outcome

@@ -8,7 +8,7 @@ from exporter.cost.advance import advance
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import CardinalityLimits, OwnershipRule
 from exporter.cost.postings import CostOwner
-from exporter.cost.servers import ServerTick
+from exporter.cost.servers import ServerActivity
 from exporter.readings import CounterReading, Frame, LoadReading, Occupancy, ServerKey, ServerReading
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.readings import BATCH, CHAT, SECOND, START, allocate, cost_policy, down, h100, page, rent
@@ -19,9 +19,9 @@ def meter() -> CheckedMeter:
     return CheckedMeter(cost_policy(rent(1)))
 
 
-def tick_of(meter: CheckedMeter, key: ServerKey = CHAT) -> ServerTick:
+def activity_of(meter: CheckedMeter, key: ServerKey = CHAT) -> ServerActivity:
     assert meter.outcome is not None
-    return meter.outcome.ticks[key]
+    return meter.outcome.activity[key]
 
 
 def models(**generated: float) -> ServerReading:
@@ -98,7 +98,7 @@ def test_replicas_of_one_server_add_up(meter: CheckedMeter) -> None:
     meter.tick(10, [], both(100, 1000))
     meter.tick(10, [], both(107, 1011))
     assert meter.tokens["chat", "llama", "generation"] == 18
-    assert tick_of(meter).loads == (LoadReading("llama", 5.0, None),)
+    assert activity_of(meter).loads == (LoadReading("llama", 5.0, None),)
 
 
 def test_one_replica_that_restarts_keeps_its_siblings_tokens(meter: CheckedMeter) -> None:
@@ -120,7 +120,7 @@ def test_waiting_requests_are_reported(meter: CheckedMeter) -> None:
     """Loads of replicas are summed; what neither reports stays unknown."""
     loads = (LoadReading("llama", None, 4.0),)
     meter.tick(10, [], [replace(page(), loads=loads), replace(page(url="http://b"), loads=loads)])
-    assert tick_of(meter).loads == (LoadReading("llama", None, 8.0),)
+    assert activity_of(meter).loads == (LoadReading("llama", None, 8.0),)
 
 
 def loaded(url: str) -> ServerReading:
@@ -137,20 +137,20 @@ def loaded(url: str) -> ServerReading:
 def test_a_replica_that_does_not_tell_its_load(meter: CheckedMeter, silent: ServerReading) -> None:
     """Its GPUs may be full: what the other one has left is not what both have."""
     meter.tick(10, [], [loaded("http://a"), loaded("http://b")])
-    assert tick_of(meter).loads == (
+    assert activity_of(meter).loads == (
         LoadReading("llama", 32.0, max_running=128.0, kv_cache=Occupancy(1.0, 2.0)),
     )
 
     meter.tick(10, [], [loaded("http://a"), silent])
-    assert tick_of(meter).loads == (LoadReading("llama", 16.0),)
+    assert activity_of(meter).loads == (LoadReading("llama", 16.0),)
 
 
 def test_a_server_that_is_down_is_not_up(meter: CheckedMeter) -> None:
     """It counts as up when one of its endpoints answered."""
     meter.tick(10, [], [down(page())])
-    assert not tick_of(meter).up
+    assert not activity_of(meter).up
     meter.tick(10, [], [down(page()), page(url="http://b")])
-    assert tick_of(meter).up
+    assert activity_of(meter).up
 
 
 @pytest.mark.parametrize(
@@ -168,14 +168,14 @@ def test_running_is_what_is_reported_else_what_tokens_say(
     """A server that reports nothing of its load and moved nothing is unknown, not idle."""
     meter.tick(10, [], [replace(page(generation=0), loads=loads)])
     meter.tick(10, [], [replace(page(generation=generated), loads=loads)])
-    assert tick_of(meter).running is running
+    assert activity_of(meter).running is running
 
 
 def test_one_prompt_token_says_that_a_server_runs(meter: CheckedMeter) -> None:
     """The least that a counter can add."""
     meter.tick(10, [], [replace(page(prompt=0), loads=())])
     meter.tick(10, [], [replace(page(prompt=1), loads=())])
-    assert tick_of(meter).running is True
+    assert activity_of(meter).running is True
 
 
 def test_several_models_share_by_weighted_tokens(meter: CheckedMeter) -> None:
@@ -183,7 +183,7 @@ def test_several_models_share_by_weighted_tokens(meter: CheckedMeter) -> None:
     meter.tick(10, [], [models(a=0, b=0)])
     meter.tick(10, [], [models(a=300, b=100)])
     meter.tick(0, [], [models(a=300, b=100 + 900)])
-    tick = tick_of(meter)
+    tick = activity_of(meter)
     assert tick.busy_models == {"b": WHOLE}
     assert tick.idle_models["a"] / WHOLE == pytest.approx(0.3 / 1.3, abs=1e-6)
     assert tick.idle_models["b"] / WHOLE == pytest.approx(1.0 / 1.3, abs=1e-6)
@@ -192,7 +192,7 @@ def test_several_models_share_by_weighted_tokens(meter: CheckedMeter) -> None:
 def test_models_that_never_moved_share_equally(meter: CheckedMeter) -> None:
     """With nothing that trails, no model is idler than another."""
     meter.tick(10, [], [models(a=5, b=9)])
-    tick = tick_of(meter)
+    tick = activity_of(meter)
     assert tick.idle_models == tick.busy_models == {"a": WHOLE // 2, "b": WHOLE // 2}
 
 
@@ -201,7 +201,7 @@ def test_busy_without_tokens_goes_by_what_trails(meter: CheckedMeter) -> None:
     meter.tick(10, [], [models(a=0, b=0)])
     meter.tick(10, [], [models(a=100, b=0)])
     meter.tick(10, [], [models(a=100, b=0)])
-    assert tick_of(meter).busy_models == {"a": WHOLE}
+    assert activity_of(meter).busy_models == {"a": WHOLE}
 
 
 def test_a_model_that_was_renamed_pays_no_idle_money(meter: CheckedMeter) -> None:
@@ -209,7 +209,7 @@ def test_a_model_that_was_renamed_pays_no_idle_money(meter: CheckedMeter) -> Non
     meter.tick(10, [], [models(old=100)])
     meter.tick(10, [], [models(old=500)])
     meter.tick(10, [], [models(new=0)])
-    tick = tick_of(meter)
+    tick = activity_of(meter)
     assert tick.idle_models == {"new": WHOLE}
     assert set(tick.splits) == {"old", "new"}
 
@@ -227,16 +227,16 @@ def test_a_loading_server_uses_its_last_known_models(meter: CheckedMeter) -> Non
     """It answers and lists nothing, or does not answer at all: money keeps its model."""
     meter.tick(10, [], [models(a=100)])
     meter.tick(10, [], [replace(page(), counters=(), models=(), loads=())])
-    assert tick_of(meter).idle_models == {"a": WHOLE}
+    assert activity_of(meter).idle_models == {"a": WHOLE}
     meter.tick(10, [], [down(page())])
-    assert tick_of(meter).idle_models == {"a": WHOLE}
+    assert activity_of(meter).idle_models == {"a": WHOLE}
 
 
 def test_a_server_that_never_reported_a_model_has_an_empty_one(meter: CheckedMeter) -> None:
     """Its money is its own all the same."""
     meter.tick(10, [], [down(page())])
     outcome = meter.tick(10, [h100()], [down(page())], allocate(CHAT, 0))
-    assert tick_of(meter).idle_models == {"": WHOLE}
+    assert activity_of(meter).idle_models == {"": WHOLE}
     assert CostOwner("unassigned", "unassigned", "", "chat", "") in outcome.postings.owners
 
 

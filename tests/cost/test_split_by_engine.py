@@ -112,7 +112,7 @@ def test_prefill_seconds_are_of_the_kind_of_the_decode_seconds_of_their_endpoint
     pages = [page(url="http://a", **own), page(url="http://b", **other)]
     outcome = meter.tick(10, [h100()], pages, allocate(CHAT, 0))
     assert meter.dollars(phase="prefill") == 2.5 * DOLLAR
-    assert outcome.ticks[CHAT].splits["llama"].method == "engine"
+    assert outcome.activity[CHAT].splits["llama"].method == "engine"
     state = meter.state.servers[CHAT].models["llama"]
     assert (state.prefill_seconds, state.decode_seconds) == (1.0, 3.0)
     assert (state.prefill_request_seconds, state.decode_request_seconds) == (9.0, 1.0)
@@ -127,7 +127,7 @@ def test_each_replica_has_a_batch_of_its_own() -> None:
     some = {"prefill_seconds": 20.0, "decode_request_seconds": 320.0, "generation": 9.0}
     busy = [page(url=url, running=16.0, **some) for url in urls[:2]]
     outcome = meter.tick(10, [h100()], [*busy, page(url=urls[2], running=0.0, **none)])
-    assert outcome.ticks[CHAT].splits["llama"].prefill_ratio == pytest.approx(0.5)
+    assert outcome.activity[CHAT].splits["llama"].prefill_ratio == pytest.approx(0.5)
 
 
 def test_each_data_parallel_rank_has_a_batch_of_its_own() -> None:
@@ -138,7 +138,7 @@ def test_each_data_parallel_rank_has_a_batch_of_its_own() -> None:
     some = page(running=64.0, prefill_seconds=20.0, decode_request_seconds=320.0, generation=9.0)
     some = replace(some, loads=(replace(some.loads[0], batches=4),))
     outcome = meter.tick(10, [h100()], [some])
-    assert outcome.ticks[CHAT].splits["llama"].prefill_ratio == pytest.approx(0.5)
+    assert outcome.activity[CHAT].splits["llama"].prefill_ratio == pytest.approx(0.5)
 
 
 seconds = st.builds(PhaseSeconds, *[st.floats(0, 1e6, allow_subnormal=False)] * 2)
