@@ -10,20 +10,10 @@ Source: vllm-project/vllm, the `versions` below: `vllm/engine/metrics.py` (V0),
 - `engine` is the data-parallel rank. Several API servers of one deployment answer with the same merged page,
   without `process_*` and `_created`: one of them is scraped.
 - Beam search (0.6.3 and later, `vllm/entrypoints/openai/engine/serving.py`, `beam_search`; vllm #8726) is a
-  request of one token per beam and step, each with the whole prompt and what the beam has said. Seen with
-  0.32.0, a prompt of 46 tokens: 12 tokens by one beam count 12 x 46 + 66 = 618 and 12 requests; 10 tokens by
-  four beams count 37 x 46 + 180 = 1882 and 37 requests.
+  request of one token per beam and step, each with the whole prompt and what the beam has said.
+  `real-vllm-0.32.0-beam.json` among the captured pages of the tests has figures.
 - Request seconds are of finished requests and overlap. `request_time_per_output_token_seconds` is a mean per
   request, not decode time, and `iteration_tokens_total` is a histogram: neither is counted.
-- `time_to_first_token_seconds` is observed live, from arrival on, also of requests that are aborted later;
-  `request_time_per_output_token_seconds` at the end, as 0 for an answer of one token; the inter-token
-  histograms once per output step, which with speculative decoding has several tokens.
-- The Rust frontend creates series with the first request.
-- `kv_cache_usage_perc` is a ratio of blocks in use, without cached ones that may be evicted. Its name was
-  `gpu_cache_usage_perc` to 0.11.
-- `--max-num-seqs` limits each data-parallel rank (`vllm/v1/core/sched/scheduler.py`, `max_num_running_reqs`).
-  The page lacks it, and its default depends on the version and the GPU.
-- `num_preemptions_total` (0.4.3 and later) counts requests that lost their KV cache and are computed again.
 """
 
 from typing import Final
@@ -59,13 +49,45 @@ def _prompts_less_hits(required: str, *optional: str) -> spec.Alternative:
     )
 
 
+_PROMPTS: Final[spec.Group] = (
+    # 0.16.0 and later.
+    _BY_SOURCE,
+    # 0.9.2 to 0.15. A connector's own hits (0.11.2 and later) are counted apart from the local ones.
+    _prompts_less_hits("vllm:prefix_cache_hits_total", "vllm:external_prefix_cache_hits_total"),
+    # V1, 0.7.3 to 0.9.1.
+    _prompts_less_hits("vllm:gpu_prefix_cache_hits_total"),
+    # V0.
+    spec.Alternative(
+        requires=("vllm:prompt_tokens_total",),
+        counts=(spec.Count("vllm:prompt_tokens_total", "prompt"),),
+    ),
+)
+"""Prompt tokens: the first alternative counts whose required names are all on the page."""
+
+_PHASE_SECONDS: Final[spec.Group] = (
+    # 0.6.6 and later.
+    spec.phase_seconds("vllm:request_prefill_time_seconds_sum", "vllm:request_decode_time_seconds_sum"),
+    # 0.3.3 to 0.6.5. The first token's time includes the queue's, where no counter tells that.
+    spec.Alternative(
+        requires=("vllm:time_to_first_token_seconds_sum", "vllm:time_per_output_token_seconds_sum"),
+        counts=(
+            spec.Count("vllm:time_to_first_token_seconds_sum", "prefill_seconds"),
+            spec.Count("vllm:request_queue_time_seconds_sum", "prefill_seconds", sign=-1),
+            spec.Count("vllm:time_per_output_token_seconds_sum", "decode_request_seconds"),
+        ),
+    ),
+)
+"""Request seconds by phase: of the alternatives, the first whose required names are all on the page."""
+
 KV_ROLE: Final = spec.RoleFlag(
     flags=("--kv-transfer-config",),
-    # kv_both says nothing.
     roles=(("kv_producer", "prefill"), ("kv_consumer", "decode")),
     key="kv_role",
 )
-"""The part of a disaggregated pair (vllm/config/kv_transfer.py). Aphrodite and KServe take this flag too."""
+"""The part of a disaggregated pair (vllm/config/kv_transfer.py); `kv_both` names none.
+
+Aphrodite and KServe take this flag too.
+"""
 
 _WORLD_FACTORS: Final = (
     spec.Factor(("--tensor-parallel-size", "-tp")),
@@ -82,7 +104,11 @@ _WORLD_FACTORS: Final = (
 )
 
 MAX_NUM_SEQS: Final = spec.SequenceFlags(flags=("--max-num-seqs",))
-"""Sequences of one engine at once. Aphrodite, Dynamo and KServe take this flag too."""
+"""Sequences of one engine at once: it limits each data-parallel rank.
+
+Source: `vllm/v1/core/sched/scheduler.py`, `max_num_running_reqs`. The page lacks the limit, and its default
+depends on the version and the GPU. Aphrodite, Dynamo and KServe take this flag too.
+"""
 
 _ENGINE_CORE: Final = r"[\w.-]+::(EngineCore|Worker|DPCoordinator|DPEngineCore)|ray::RayWorker"
 """vllm/utils/system_utils.py; the prefix VLLM can be set (VLLM_PROCESS_NAME_PREFIX)."""
@@ -99,47 +125,25 @@ VLLM: Final = spec.Engine(
             "vllm:request_success_total",
         ),
         labels=("model_name",),
-        # `server`: the production-stack router; `version`: Triton's vLLM backend; Dynamo marks its workers,
-        # and the SGLang router those whose pages it collects.
-        without=("server", "version", "dynamo_component", "worker_addr"),
+        # Programs that show vLLM's names mark them by a label of their own.
+        without=(
+            "server",  # the production-stack router
+            "version",  # Triton's vLLM backend
+            "dynamo_component",  # a worker of Dynamo
+            "worker_addr",  # a page that the SGLang router collects
+        ),
     ),
     models=("model_name",),
-    # Of vLLM-Omni.
-    stage="stage",
+    stage="stage",  # vLLM-Omni: each stage on the page is a model
     groups=(
-        (
-            # 0.16.0 and later.
-            _BY_SOURCE,
-            # 0.9.2 to 0.15. A connector's own hits (0.11.2 and later) are counted apart from the local ones.
-            _prompts_less_hits("vllm:prefix_cache_hits_total", "vllm:external_prefix_cache_hits_total"),
-            # V1, 0.7.3 to 0.9.1.
-            _prompts_less_hits("vllm:gpu_prefix_cache_hits_total"),
-            # V0.
-            spec.Alternative(
-                requires=("vllm:prompt_tokens_total",),
-                counts=(spec.Count("vllm:prompt_tokens_total", "prompt"),),
-            ),
-        ),
+        _PROMPTS,
         spec.counter("vllm:generation_tokens_total", "generation"),
         spec.counter("vllm:request_success_total", "requests"),
-        (
-            # 0.6.6 and later.
-            spec.phase_seconds(
-                "vllm:request_prefill_time_seconds_sum", "vllm:request_decode_time_seconds_sum"
-            ),
-            # 0.3.3 to 0.6.5. The first token's time includes the queue's, where no counter tells that.
-            spec.Alternative(
-                requires=("vllm:time_to_first_token_seconds_sum", "vllm:time_per_output_token_seconds_sum"),
-                counts=(
-                    spec.Count("vllm:time_to_first_token_seconds_sum", "prefill_seconds"),
-                    spec.Count("vllm:request_queue_time_seconds_sum", "prefill_seconds", sign=-1),
-                    spec.Count("vllm:time_per_output_token_seconds_sum", "decode_request_seconds"),
-                ),
-            ),
-        ),
+        _PHASE_SECONDS,
+        # 0.4.3 and later: requests that lost their KV cache and are computed again.
         spec.counter("vllm:num_preemptions_total", "preemptions"),
     ),
-    # Part of the cached prompt tokens above; the first on the page is taken.
+    # The first on the page only checks the server's role: its tokens are cached prompt tokens of `groups`.
     transferred=(
         # 0.16.0 and later.
         spec.Count(
@@ -150,18 +154,21 @@ VLLM: Final = spec.Engine(
     ),
     running=(spec.Gauge("vllm:num_requests_running"),),
     waiting=(spec.Gauge("vllm:num_requests_waiting"),),
+    # A ratio of blocks in use, without cached ones that may be evicted; to 0.11 by the second name.
     kv_cache=(spec.CacheGauge("vllm:kv_cache_usage_perc"), spec.CacheGauge("vllm:gpu_cache_usage_perc")),
+    # Observed live, from arrival on, also of requests that are aborted later.
     first_token=(spec.LatencyHistogram("vllm:time_to_first_token_seconds"),),
+    # The first on the page is taken.
     per_token=(
-        # 0.11 and later.
+        # 0.11 and later: observed when a request ends, as 0 for an answer of one token.
         spec.LatencyHistogram("vllm:request_time_per_output_token_seconds"),
-        # 0.10.2 and later.
+        # 0.10.2 and later: once per output step, which with speculative decoding has several tokens.
         spec.LatencyHistogram("vllm:inter_token_latency_seconds", "tokens"),
-        # 0.3.3 to 0.14.1.
+        # 0.3.3 to 0.14.1: the same under its former name.
         spec.LatencyHistogram("vllm:time_per_output_token_seconds", "tokens"),
     ),
     created="vllm:prompt_tokens_created",
-    creates_late=True,
+    creates_late=True,  # the Rust frontend creates series with the first request
     questions=(spec.MetadataQuery("version", version=("version",)),),
     commands=(
         spec.Command(
