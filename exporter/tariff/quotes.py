@@ -281,13 +281,8 @@ class _PricedGpus(NamedTuple):
     instance_gpu: str = ""
     """The model again where it is known by an instance type, else empty."""
 
-    @classmethod
-    def of_instance(cls, listing: Listing) -> "_PricedGpus":
-        """Model and number by the catalogue, as in prices of instances, whatever NVML shows."""
-        return cls(listing.gpu_model, listing.gpus, listing.devices, instance_gpu=listing.gpu_model)
-
     def dollars(self, dollars_per_gpu: Decimal) -> Decimal:
-        """An hour of all of it."""
+        """An hour of all of them."""
         # A Decimal and a Fraction do not multiply.
         return dollars_per_gpu * self.gpus.numerator / self.gpus.denominator
 
@@ -347,9 +342,7 @@ def _of_same_gpu(catalogue: Catalogue, request: _Request, listing: Listing | Non
         listing: of the instance type, which has no price that serves; `None` where none is known.
     """
     try:
-        gpus = (
-            _gpu_by_name(catalogue, request.gpu_name) if listing is None else _PricedGpus.of_instance(listing)
-        )
+        gpus = _priced_gpus(catalogue, request.gpu_name, listing)
         if isinstance(gpus, NoQuote):
             return gpus
         market = catalogue.market(gpus.gpu_model)
@@ -371,12 +364,17 @@ def _of_same_gpu(catalogue: Catalogue, request: _Request, listing: Listing | Non
     )
 
 
-def _gpu_by_name(catalogue: Catalogue, gpu_name: str) -> _PricedGpus | NoQuote:
-    """One GPU, or a vGPU, by its name in NVML.
+def _priced_gpus(catalogue: Catalogue, gpu_name: str, listing: Listing | None) -> _PricedGpus | NoQuote:
+    """All GPUs of a known instance type, as prices of instances are; else one GPU by its name in NVML.
+
+    A host that shows other GPUs than its type has still pays for the type.
 
     Raises:
         CatalogueError: the table of models is damaged.
     """
+    if listing is not None:
+        model = listing.gpu_model
+        return _PricedGpus(model, listing.gpus, devices=listing.devices, instance_gpu=model)
     match = catalogue.gpu(gpu_name)
     if match is None:
         return NoQuote(f"it knows no GPU by the name {gpu_name}")
