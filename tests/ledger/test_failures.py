@@ -158,6 +158,47 @@ def test_marks_that_went_back_replace_those_of_a_commit_that_failed_late(
     assert state.gpus["GPU-0"].energy_mark == 1
 
 
+def test_a_commit_ends_what_a_failed_write_left_in_doubt(path: Path, clock: StillClock, disk: Any) -> None:
+    """The first write after a failure opens the file and replaces all marks; the second does neither."""
+    ledger = Ledger.open(path, clock, connect=disk)
+    disk.failure = FULL
+    post(ledger, 1)
+    disk.failure = None
+    doubtful: list[bool] = []
+    for number in (2, 3):
+        statements: list[str] = []
+        disk.watch = statements.append
+        post(ledger, number)
+        opens = any(statement.startswith("PRAGMA journal_mode") for statement in statements)
+        replaces = "DELETE FROM state WHERE scope = ?" in statements
+        assert opens == replaces
+        doubtful.append(opens)
+    ledger.close()
+
+    assert doubtful == [True, False]
+
+
+def test_a_file_that_is_back_in_place_after_a_failed_write_is_opened_anew(
+    path: Path, clock: StillClock, disk: Any
+) -> None:
+    """The failed write left the connection open, since the file was moved; an error may have broken it."""
+    away = path.with_name("away.db")
+    ledger = Ledger.open(path, clock, connect=disk)
+    post(ledger, 1)
+    disk.failure, disk.at = FULL, "COMMIT"
+    disk.watch = lambda sql: path.rename(away) if sql == "COMMIT" and path.exists() else None
+    post(ledger, 2)
+    away.rename(path)
+    statements: list[str] = []
+    disk.failure, disk.watch = None, statements.append
+    post(ledger, 3)
+    ledger.close()
+
+    assert any(statement.startswith("PRAGMA journal_mode") for statement in statements)
+    with LedgerReader.open(path) as reader:
+        assert expected_totals(3).differences(reader.totals(0, MONTHS)) == {}
+
+
 def test_a_full_database_heals_when_there_is_room(path: Path, clock: StillClock) -> None:
     """SQLite's own refusal, by a page limit, is survived as an injected one is."""
     pages: list[int | None] = [None]

@@ -6,16 +6,18 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from exporter.cost.state import GpuState, State
 from exporter.ledger import files
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.ledger.store import FilePresence
 from tests import rights, tmpfs, unprivileged
-from tests.ledger.ticks import StillClock, accrued, expected_totals, numbered, post
+from tests.ledger.ticks import GPU_0, StillClock, accrued, expected_totals, numbered, post
 from tests.nightly import daily
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +79,26 @@ def test_all_is_written_when_it_can_be(path: Path, clock: StillClock) -> None:
             ledger_id,
             {},
         )
+
+
+def test_marks_that_another_program_took_meanwhile_are_written_again(path: Path, clock: StillClock) -> None:
+    """A file that is not open may change: the first write replaces its marks, those that it read too."""
+    state = State(gpus={"GPU-0": GpuState(GPU_0, 0, energy_mark=1)})
+    first = Ledger.open(path, clock)
+    first.post(numbered(1), state)
+    first.close()
+    disk = Refusing()
+    ledger = Ledger.open(path, clock, connect=disk)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM state WHERE scope = 'gpu'")
+    disk.writable = True
+    ledger.post(numbered(2), state)
+    ledger.close()
+    again = Ledger.open(path, clock)
+    gpus = again.state().gpus
+    again.close()
+
+    assert gpus["GPU-0"].energy_mark == 1
 
 
 def test_a_restart_finds_the_file_as_it_was_read(path: Path, clock: StillClock) -> None:
