@@ -2,13 +2,19 @@
 
 `advance` calls in this order, and hands on what each returns:
 
-    _start                       the state of the last tick, after a boot and under the present names
-    inventory.take_inventory     which GPU sits in which slot of the host
-    intervals.tick_time          the time that the tick charges
-    servers.advance_servers      tokens and requests of servers, and who owns them
-    _meter, of each GPU          attribution.shares -> gpu_usage.phase_weights -> energy.advance
-    accrual.charge_interval      money of GPUs by owner and phase, and the slots after it
-    _postings, _state_after      what goes to the ledger, and what the next tick begins with
+    _tick_of                              what the tick is charged by:
+      State.as_of                           the state of the last tick, after a boot and under present names
+      inventory.take_inventory              which GPU sits in which slot of the host
+      intervals.tick_time, charged_parts    the time that the tick charges, in parts
+      servers.advance_servers               tokens and requests of servers, and who owns them
+      attribution.with_readings             the slots with the readings and holders of the tick
+    _metered_gpus                         of each GPU, in `_meter`:
+      attribution.shares                    which servers hold it
+      gpu_usage.share_usage, phase_weights  how busy it was, and whose its time is
+      energy.advance                        the energy that it drew
+    _interval_cost                        accrual.charge_interval: money of GPUs, and the slots after it
+    _postings                             what goes to the ledger
+    _state_after                          what the next tick begins with
 
 Who pays depends on the time that is charged:
 
@@ -17,7 +23,7 @@ Who pays depends on the time that is charged:
     time since boot              GPUs at its end that are rented by the hour; its holders are not known
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -25,16 +31,17 @@ from exporter.cost import attribution, energy, gpu_usage, intervals, server_stat
 from exporter.cost.accrual import GpuToCharge, IntervalCost, ReleasedGpus, charge_interval
 from exporter.cost.attribution import GpuShare, ShareMethod
 from exporter.cost.counters import PageErrors
-from exporter.cost.intervals import ChargedInterval, IntervalPart, TickTime
+from exporter.cost.energy import EnergyUse
+from exporter.cost.gpu_usage import ShareUsage
+from exporter.cost.intervals import ChargedInterval, ChargedParts, TickTime
 from exporter.cost.inventory import GpuInventory, former_slots, take_inventory
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import CostPolicy
-from exporter.cost.postings import EnergyPosting, MemoryPosting, OwnerPhase, Postings, Segment
+from exporter.cost.postings import CostOwner, EnergyPosting, MemoryPosting, OwnerPhase, Postings, Segment
 from exporter.cost.servers import AdvancedServers, ServerActivity, advance_servers, last_known
 from exporter.cost.state import GpuState, State
 from exporter.readings import UNSEEN, Frame, Gpu, GpuReading, ServerKey
 from exporter.tariff.calendar import day_of
-from exporter.units import Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,9 @@ class GpuOutcome:
     gpu: Gpu
     index: int
     reading: GpuReading | None
+    """What NVML reports, `None` where it does not list the GPU."""
     shares: tuple[GpuShare, ...]
+    """Which servers held it, and by what measure."""
     held_shares: Mapping[tuple[ServerKey, ShareMethod], float]
     """Parts of the GPU's time by server and method; they sum to 1."""
     phase_weights: Mapping[OwnerPhase, int]
@@ -75,10 +84,10 @@ class TickOutcome:
 
 @dataclass(frozen=True, slots=True)
 class _Tick:
-    """What one tick is charged by, before anything is charged."""
+    """What one tick is charged by: the host, the time and the servers, before anything is charged."""
 
-    start: State
-    """The state that the tick begins with."""
+    before: State
+    """The state of the last tick, after a boot and under the names that servers have now."""
     frame: Frame
     """The readings of the tick."""
     policy: CostPolicy
@@ -87,30 +96,17 @@ class _Tick:
     """The slots that the host has, without the readings of the tick."""
     time: TickTime
     """The times that the tick charges and meters."""
-    released_until: Instant | None
-    """Until when `released` slots pay for a gap; `None` for all of it.
-
-    Of 8 GPUs a boot in the gap leaves 6: 8 pay until that boot, and 6 from it on. Where the host has as many
-    as before, others came for those that were released. Nobody saw these before the gap, so they pay from its
-    end on, and the released ones until its end.
-    """
-    parts: tuple[IntervalPart, ...]
-    """The charged interval in order, in parts that become a segment each; none where nothing is charged."""
-    gpus: Mapping[str, GpuState]
+    charged_parts: ChargedParts
+    """The charged time in parts, and until when slots pay that the host lost in a gap."""
+    slots: Mapping[str, GpuState]
     """The slots with a listed or lost GPU, by UUID, with the readings and holders of the tick."""
     servers: AdvancedServers
     """All servers after the tick, and what they counted in it."""
     paying: Mapping[ServerKey, ServerActivity]
     """The servers that GPU time is charged to: in a gap also those that ended in it."""
 
-    @property
-    def readings(self) -> dict[str, GpuReading]:
-        """The readings of NVML, by UUID."""
-        return {reading.gpu.uuid: reading for reading in self.frame.gpus or ()}
-
-    @property
-    def released(self) -> list[GpuState]:
-        """Slots that the host has no more, and that pay for the gap in which they went.
+    def released_slots(self) -> list[GpuState]:
+        """Slots that the host has no more, as they were, and that pay for the gap in which they went.
 
         A GPU that was lost before the gap does not pay for it. Unseen GPUs go where NVML lists GPUs for the
         first time.
@@ -119,7 +115,7 @@ class _Tick:
             return []
         listed_once = [slot for _, slot in sorted(self.inventory.released.items()) if slot.up]
         unseen_now = self.inventory.unseen
-        unseen = [slot for model, slot in sorted(self.start.unseen.items()) if model not in unseen_now]
+        unseen = [slot for model, slot in sorted(self.before.unseen.items()) if model not in unseen_now]
         return listed_once + unseen
 
 
@@ -149,7 +145,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     The tick charges the time since the last one, as `intervals` bounds it. Without a last tick it charges
     nothing, or the time since boot.
     """
-    tick = _begun(state, frame, policy)
+    tick = _tick_of(state, frame, policy)
     metered = _metered_gpus(tick)
     interval_cost = _interval_cost(tick, [gpu.to_charge for gpu in metered])
     postings = _postings(tick, metered, interval_cost.segments)
@@ -172,60 +168,46 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     )
 
 
-def _begun(state: State, frame: Frame, policy: CostPolicy) -> _Tick:
+def _tick_of(state: State, frame: Frame, policy: CostPolicy) -> _Tick:
     """Take the inventory of the host, the time to charge, and what servers counted."""
-    start = _start(state, frame)
+    before = state.as_of(frame)
     # GPUs that sit in slots of others are priced as those are.
-    inventory = take_inventory(start, frame, policy.following(start.predecessors))
+    inventory = take_inventory(before, frame, policy.following(before.predecessors))
     # All that follows has this one policy, whose tariff also knows the GPUs that took slots in this tick.
-    tick_policy = replace(policy, owners=start.owners, tariff=inventory.tariff)
-    time = intervals.tick_time(start, frame, tick_policy, charges_gpus=inventory.charges_gpus)
-    # GPUs that a boot took away pay until it; where others came for them, they pay for all of a gap.
-    has_fewer = len(inventory.listed) + len(inventory.lost) < len(start.gpus)
-    released_until = time.charged.booted if time.charged is not None and has_fewer else None
-    parts: tuple[IntervalPart, ...] = ()
-    # A host without a sign of a GPU is not metered, unless it was charged for unseen GPUs until now.
-    is_metered = inventory.gpu_host or bool(start.unseen)
-    if time.charged is not None and time.charged.length and is_metered:
-        parts = intervals.interval_parts(time.charged, inventory.tariff, tick_policy.zone, released_until)
-    servers = advance_servers(start, frame, time, tick_policy)
-    listed = attribution.with_readings(inventory.listed, start, frame, servers.deltas.beyond)
-    before_gap = last_known(start.servers, tick_policy) if time.is_gap else {}
+    tick_policy = replace(policy, owners=before.owners, tariff=inventory.tariff)
+
+    time = intervals.tick_time(before, frame, tick_policy, charges_gpus=inventory.charges_gpus)
+    charged_parts = intervals.charged_parts(time.charged, before, inventory, tick_policy.zone)
+
+    servers = advance_servers(before, frame, time, tick_policy)
+    # For a gap those servers pay, too, that ended in it.
+    before_gap = last_known(before.servers, tick_policy) if time.is_gap else {}
+
+    listed = attribution.with_readings(inventory.listed, before, frame, servers.deltas.beyond)
     return _Tick(
-        start=start,
+        before=before,
         frame=frame,
         policy=tick_policy,
         inventory=inventory,
         time=time,
-        released_until=released_until,
-        parts=parts,
-        gpus={**inventory.lost, **listed},
+        charged_parts=charged_parts,
+        slots={**inventory.lost, **listed},
         servers=servers,
         paying={**before_gap, **servers.activity},
     )
 
 
-def _start(state: State, frame: Frame) -> State:
-    """The state that a tick begins with: energy marks after a boot, and the names that servers have now."""
-    renamed = state.renamed_servers(frame)
-    slots = {uuid: slot.with_keys(renamed) for uuid, slot in state.gpus.items()}
-    unseen = {model: slot.with_keys(renamed) for model, slot in state.unseen.items()}
-    if state.rebooted(frame):
-        slots = {uuid: slot.after_boot() for uuid, slot in slots.items()}
-        unseen = {model: slot.after_boot() for model, slot in unseen.items()}
-    owners = {**state.owners, **{owned.key: owned for owned in frame.owners}}
-    return replace(state, owners=owners, gpus=slots, unseen=unseen)
-
-
 def _metered_gpus(tick: _Tick) -> list[_MeteredGpu]:
     """The GPUs of the host, listed and lost ones by UUID, then those that NVML never listed by model."""
-    before = tick.start
-    readings = tick.readings
+    before = tick.before
+    readings = {reading.gpu.uuid: reading for reading in tick.frame.gpus or ()}
     metered: list[_MeteredGpu] = []
-    for uuid, slot in sorted(tick.gpus.items()):
-        # The slot of a GPU that took another's in this tick was that GPU's before.
-        uuid_before = uuid if uuid in before.gpus else slot.predecessor
-        metered.append(_meter(tick, slot, before.gpus.get(uuid_before), readings.get(uuid)))
+    for uuid, slot in sorted(tick.slots.items()):
+        slot_before = before.gpus.get(uuid)
+        if slot_before is None and slot.predecessor:
+            # The slot of a GPU that took another's in this tick was that GPU's before.
+            slot_before = before.gpus.get(slot.predecessor)
+        metered.append(_meter(tick, slot, slot_before, readings.get(uuid)))
     for model, slot in sorted(tick.inventory.unseen.items()):
         metered.append(_meter(tick, slot, before.unseen.get(model), None))
     return metered
@@ -238,32 +220,28 @@ def _meter(
 
     `slot_before` is its slot at the last tick, `None` for a GPU that is new to the host.
     """
+    # Who pays: GPU and holders at its end for a tick that was observed, those before it for a gap.
     is_gap = tick.time.is_gap
-    # GPU and holders at its end pay for a tick that was observed, those before it for a gap.
     payer = slot_before if is_gap and slot_before is not None else slot
     shares = attribution.shares(payer.holders, payer.slices)
     memory = attribution.held_memory(slot, reading)
+
+    # How busy each server's share of it was, which divides its time.
     usage = gpu_usage.share_usage(shares, reading, tick.paying, lost=not slot.up, gap=is_gap)
     by_time = gpu_usage.phase_weights(usage, tick.paying, tick.policy)
     held_shares = gpu_usage.held_shares(usage)
     busy = gpu_usage.busy_ratio(usage)
 
-    slot_after, used = energy.advance(slot, reading, tick.time.metered, busy, observed=not is_gap)
-    idle = energy.idle_ratio(slot_after, used)
-    by_energy = by_time
-    if busy and idle is not None:
-        # Idle time pays for the energy that an idle GPU draws in it, and busy time for all other energy.
-        by_energy = gpu_usage.phase_weights(usage, tick.paying, tick.policy, idle=round(idle * WHOLE))
-
+    drawn = _drawn_energy(tick, slot, reading, usage=usage, by_time=by_time, busy=busy)
     to_charge = GpuToCharge(
-        slot=slot_after,
+        slot=drawn.slot_after,
         payer=payer.gpu,
         count=payer.count,
         seen_before=slot_before is not None,
         is_listed=reading is not None,
         by_time=by_time,
-        by_energy=by_energy,
-        energy=used.energy,
+        by_energy=drawn.weights,
+        energy=drawn.use.energy,
     )
     outcome = GpuOutcome(
         gpu=slot.gpu,
@@ -272,7 +250,7 @@ def _meter(
         shares=tuple(use.share for use in usage),
         held_shares=held_shares,
         phase_weights=by_time,
-        mean_watts=energy.mean_watts(slot_after),
+        mean_watts=energy.mean_watts(drawn.slot_after),
         count=slot.count,
     )
     return _MeteredGpu(
@@ -280,21 +258,63 @@ def _meter(
         outcome=outcome,
         memory=memory,
         energy_measured=tick.time.metered is not None and reading is not None and reading.measures_energy,
-        counter_refused=used.implausible,
+        counter_refused=drawn.use.implausible,
     )
+
+
+class _DrawnEnergy(NamedTuple):
+    """The energy that one GPU drew in a tick, and what divides it."""
+
+    slot_after: GpuState
+    """The slot of the GPU, with the marks that the next tick counts energy from."""
+    use: EnergyUse
+    """What arrived in the tick."""
+    weights: Mapping[OwnerPhase, int]
+    """Weights that divide it over owners and phases."""
+
+
+def _drawn_energy(
+    tick: _Tick,
+    slot: GpuState,
+    reading: GpuReading | None,
+    *,
+    usage: Iterable[ShareUsage],
+    by_time: Mapping[OwnerPhase, int],
+    busy: float | None,
+) -> _DrawnEnergy:
+    """Meter the energy of one GPU, and divide it: as its time, but for what an idle GPU draws.
+
+    Args:
+        tick: the tick.
+        slot: the slot of the GPU, with the marks of the last tick.
+        reading: by NVML, `None` without one.
+        usage: how busy each share of the GPU was.
+        by_time: weights that divide its time.
+        busy: how busy the whole GPU was, `None` where a share of it was not observed.
+    """
+    was_observed = not tick.time.is_gap
+    slot_after, use = energy.advance(slot, reading, tick.time.metered, busy, observed=was_observed)
+    weights = by_time
+    idle = energy.idle_ratio(slot_after, use)  # `None` until the power of an idle GPU is known
+    if busy and idle is not None:
+        # Idle time pays for the energy that an idle GPU draws in it, and busy time for all other energy.
+        weights = gpu_usage.phase_weights(usage, tick.paying, tick.policy, idle=round(idle * WHOLE))
+    return _DrawnEnergy(slot_after, use, weights)
 
 
 def _interval_cost(tick: _Tick, gpus: list[GpuToCharge]) -> IntervalCost:
     """What the charged interval costs."""
-    if tick.time.charged is None or not tick.parts:
+    if tick.time.charged is None or not tick.charged_parts.parts:
         return IntervalCost((), {gpu.slot.gpu: gpu.slot for gpu in gpus})
-    released = [_meter(tick, slot, slot_before=slot, reading=None).to_charge for slot in tick.released]
+    released = [
+        _meter(tick, slot, slot_before=slot, reading=None).to_charge for slot in tick.released_slots()
+    ]
     return charge_interval(
         tick.time.charged,
-        tick.parts,
+        tick.charged_parts.parts,
         tick.policy,
         gpus=gpus,
-        released=ReleasedGpus(released, tick.released_until),
+        released=ReleasedGpus(released, tick.charged_parts.released_until),
     )
 
 
@@ -330,30 +350,20 @@ def _postings(tick: _Tick, metered: list[_MeteredGpu], segments: tuple[Segment, 
 
 def _state_after(tick: _Tick, slots_after: Collection[GpuState], postings: Postings) -> State:
     """The state after the tick, of a host that goes on with these slots."""
-    start = tick.start
+    before = tick.before
     frame = tick.frame
     owners_on_host = frozenset(postings.owners)
-    by_uuid: dict[str, GpuState] = {}
-    by_model: dict[str, GpuState] = {}
-    for slot in slots_after:
-        # The rounding of owners that are not on the host any more is forgotten.
-        rounding = {
-            component: {key: part for key, part in parts.items() if key.owner in owners_on_host}
-            for component, parts in slot.rounding.items()
-        }
-        if slot.gpu.uuid == UNSEEN:
-            by_model[slot.gpu.gpu_model] = replace(slot, rounding=rounding)
-        else:
-            by_uuid[slot.gpu.uuid] = replace(slot, rounding=rounding)
+    slots = [_with_rounding_of(owners_on_host, slot) for slot in slots_after]
 
     # Servers that hold a GPU or are watched.
-    present = {holder.key for slot in slots_after for holder in slot.holders}
+    present = {holder.key for slot in slots for holder in slot.holders}
     present.update(endpoint.key for endpoint in tick.servers.deltas.endpoints.values())
     with_owner = present | {owned.key for owned in frame.owners}
     states = server_states.states_after(
-        tick.servers, frame, slots=tick.gpus, listed=tick.inventory.listed, present=present
+        tick.servers, frame, slots=tick.slots, listed=tick.inventory.listed, present=present
     )
 
+    by_uuid = {slot.gpu.uuid: slot for slot in slots if slot.gpu.uuid != UNSEEN}
     uncharged_in_tick = 0 if tick.time.charged is None else tick.time.charged.uncharged
     return replace(
         tick.inventory.state,
@@ -361,15 +371,23 @@ def _state_after(tick: _Tick, slots_after: Collection[GpuState], postings: Posti
         awake=frame.awake,
         boot=frame.boot,
         wall=frame.wall,
-        uncharged=start.uncharged + uncharged_in_tick,
+        uncharged=before.uncharged + uncharged_in_tick,
         gpus=by_uuid,
-        unseen=by_model,
+        unseen={slot.gpu.gpu_model: slot for slot in slots if slot.gpu.uuid == UNSEEN},
         endpoints=tick.servers.deltas.endpoints,
         gateways=tick.servers.deltas.gateways,
         servers=states,
-        accrued=start.accrued + sum(segment.accrued for segment in postings.segments),
-        fresh_in="" if slots_after else start.fresh_in,  # the time since boot waits for the first GPU
+        accrued=before.accrued + sum(segment.accrued for segment in postings.segments),
+        fresh_in="" if slots else before.fresh_in,  # the time since boot waits for the first GPU
         same_machine=True,  # a tick was taken on it
-        owners={key: owned for key, owned in start.owners.items() if key in with_owner},
-        former=former_slots(start, by_uuid),
+        owners={key: owned for key, owned in before.owners.items() if key in with_owner},
+        former=former_slots(before, by_uuid),
     )
+
+
+def _with_rounding_of(owners: Collection[CostOwner], slot: GpuState) -> GpuState:
+    """A slot without the rounding of other owners: they are not on the host any more."""
+    rounding: dict[str, dict[OwnerPhase, int]] = {}
+    for component, parts in slot.rounding.items():
+        rounding[component] = {key: part for key, part in parts.items() if key.owner in owners}
+    return replace(slot, rounding=rounding)

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from exporter.cost.inventory import GpuInventory
 from exporter.cost.money import part_between
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
@@ -238,3 +239,29 @@ def interval_parts(
             part = part._replace(drawn_before=up_before, drawn_until=up_until, drawn_in_all=up_in_all)
         parts.append(part)
     return tuple(parts)
+
+
+class ChargedParts(NamedTuple):
+    """The interval that a tick charges, cut into parts that become a segment each."""
+
+    parts: tuple[IntervalPart, ...]
+    """In order; none where nothing is charged."""
+    released_until: Instant | None
+    """Until when GPUs pay that left the host in a gap; `None`: for all of it."""
+
+
+def charged_parts(
+    charged: ChargedInterval | None, before: State, inventory: GpuInventory, zone: ZoneInfo
+) -> ChargedParts:
+    """The parts of the interval that a tick charges, and until when GPUs pay that left the host in a gap.
+
+    Of 8 GPUs a boot in the gap leaves 6: 8 pay until that boot, and 6 from it on. Where as many came as left,
+    nobody saw when: those that left pay until the end of the gap, and those that came from it on.
+    """
+    # A host without a sign of a GPU is not metered, unless it was charged for unseen GPUs until now.
+    is_metered = inventory.gpu_host or bool(before.unseen)
+    if charged is None or not charged.length or not is_metered:
+        return ChargedParts((), None)
+    has_fewer = len(inventory.listed) + len(inventory.lost) < len(before.gpus)
+    released_until = charged.booted if has_fewer else None
+    return ChargedParts(interval_parts(charged, inventory.tariff, zone, released_until), released_until)

@@ -246,6 +246,20 @@ class State:
         """Whether the last tick was in another boot, so that only wall clocks measure the time between."""
         return self.elapsed is not None and self.boot != frame.boot
 
+    def as_of(self, frame: Frame) -> "State":
+        """The state that the tick of a frame begins with.
+
+        Servers have the names that they have now. After a boot energy marks are of the new counters.
+        """
+        renamed = self.renamed_servers(frame)
+        slots = {uuid: slot.with_keys(renamed) for uuid, slot in self.gpus.items()}
+        unseen = {model: slot.with_keys(renamed) for model, slot in self.unseen.items()}
+        if self.rebooted(frame):
+            slots = {uuid: slot.after_boot() for uuid, slot in slots.items()}
+            unseen = {model: slot.after_boot() for model, slot in unseen.items()}
+        owners = {**self.owners, **{owned.key: owned for owned in frame.owners}}
+        return replace(self, owners=owners, gpus=slots, unseen=unseen)
+
     def renamed_servers(self, frame: Frame) -> dict[ServerKey, ServerKey]:
         """The new keys of servers that have another since the last tick, though their processes are the same.
 
