@@ -26,18 +26,17 @@ from exporter.ledger.errors import (
 )
 from exporter.ledger.families import NO_KEY
 from exporter.ledger.history import History, HistoryCache, HistorySums
-from exporter.ledger.totals import HOURS_KEPT, HourSums, Totals, read_totals, sum_minutes
+from exporter.ledger.last_hour import window
+from exporter.ledger.totals import HOURS_KEPT, HourSums, Totals, read_totals
 from exporter.readings import Gpu, ServerKey
-from exporter.report import CommittedTotals, Hour, RecentHistory, Window
+from exporter.report import CommittedTotals, Hour, RecentHistory
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
-    NANOSECONDS_PER_MINUTE,
     Instant,
     Millijoules,
     Nanoseconds,
     Picodollars,
     hour_of,
-    minute_of,
 )
 
 _KEY_SHOWN: Final = 200
@@ -378,9 +377,6 @@ def _integer(meta: Mapping[str, object], key: str) -> int | None:
     raise DamagedError(f"`{key}` in its meta table is no integer")
 
 
-WINDOW_MINUTES: Final = 60
-
-
 def committed_totals(
     contents: Contents, now: Instant, months: Collection[str], served_keys: Collection[ServerKey] | None
 ) -> CommittedTotals:
@@ -446,29 +442,6 @@ def residual(totals: Totals, accrued: Picodollars) -> Picodollars:
         sum(totals.counters.gpu_cost.values()),
     )
     return max((totals.accrued - posted for posted in families), key=abs)
-
-
-def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> Mapping[CostOwner, Window]:
-    """Sums over the last 60 whole minutes, or over the time of a younger ledger.
-
-    The same mapping until another minute or amount is in them, unless some time is unpriced.
-    Unpriced time that lies partly in them counts as if it were spread evenly, since nothing finer is stored.
-    A part is never rounded down to nothing.
-    """
-    end = minute_of(now)
-    start = end - WINDOW_MINUTES
-    windows = sum_minutes(totals, range(start, end))
-    unpriced: dict[CostOwner, Nanoseconds] = {}
-    for time in waiting:
-        inside = min(time.end, end * NANOSECONDS_PER_MINUTE) - max(time.start, start * NANOSECONDS_PER_MINUTE)
-        if inside > 0:
-            for owner_phase, used in time.usage.items():
-                part = -(-used.time * inside // (time.end - time.start))
-                add(unpriced, owner_phase.owner, part)
-    if not unpriced:
-        return windows
-    waits = {owner: replace(windows.get(owner, Window()), unpriced=part) for owner, part in unpriced.items()}
-    return {**windows, **waits}
 
 
 def recent_usage(totals: Totals, now: Instant) -> RecentUsage:

@@ -8,12 +8,11 @@ A sum is added by the rule of its table in `families`: it is the sum, the latest
 import sqlite3
 from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter
 from typing import ClassVar, Final, NamedTuple, TypeVar
 
-from exporter.cost.postings import CostOwner, LatencyPart, LatencyPosting, OwnerPhase, Postings
+from exporter.cost.postings import CostOwner, LatencyPosting, OwnerPhase, Postings
 from exporter.cost.projection import energy_by_product
 from exporter.ledger import schema
 from exporter.ledger.families import (
@@ -27,8 +26,8 @@ from exporter.ledger.families import (
     Sums,
 )
 from exporter.ledger.history import SegmentSums, TickSums
-from exporter.readings import Gpu, LatencyBasis, Objective, TokenKind
-from exporter.report import MonthKey, OwnerLatency, ServerComponent, Window
+from exporter.readings import Gpu, TokenKind
+from exporter.report import MonthKey, OwnerLatency, ServerComponent
 from exporter.units import (
     Instant,
     Millijoules,
@@ -81,7 +80,10 @@ class Counters(Sums):
 
 @dataclass(slots=True, eq=False)
 class MinuteSums(Sums):
-    """Sums of one minute, by the time that money and tokens are of. `_windows` compares them by identity."""
+    """Sums of one minute, by the time that money and tokens are of.
+
+    They are compared by identity (`eq=False`): `last_hour` adds the same minutes up once.
+    """
 
     grain: ClassVar[Families] = MINUTES
     cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
@@ -344,40 +346,6 @@ def _with_changes(before: Mapping[int, S], changes: Iterable[Change], new_sums: 
         earlier = before.get(period) or new_sums()
         after[period] = earlier.with_changes(changes_of_period)
     return after
-
-
-def sum_minutes(totals: Totals, minutes: Iterable[int]) -> Mapping[CostOwner, Window]:
-    """Sums by owner over these minutes of committed totals, without unpriced time."""
-    return _windows(tuple(totals.minutes[minute] for minute in minutes if minute in totals.minutes))
-
-
-@lru_cache(maxsize=1)
-def _windows(minutes: tuple[MinuteSums, ...]) -> Mapping[CostOwner, Window]:
-    """Sums over minutes. They change once a minute: a host of 64 servers has 23,000 sums of minutes.
-
-    Committed minutes never change: one that is added to is another record. So the key of the cache is which
-    records they are, and `MinuteSums` has no equality (`eq=False`).
-    """
-    sums = MinuteSums()
-    for minute in minutes:
-        sums.add(minute)
-    money: dict[CostOwner, dict[str, Picodollars]] = {}
-    for owner_phase, amount in sums.cost.items():
-        money.setdefault(owner_phase.owner, {})[owner_phase.phase] = amount
-    tokens: dict[CostOwner, dict[TokenKind, int]] = {}
-    for (owner, kind), count in sums.tokens.items():
-        tokens.setdefault(owner, {})[kind] = count
-    latencies: dict[CostOwner, dict[tuple[Objective, LatencyBasis, LatencyPart], int]] = {}
-    for key, count in sums.latencies.items():
-        latencies.setdefault(key.owner, {})[key.objective, key.basis, key.part] = count
-    return {
-        owner: Window(
-            money=money.get(owner, {}),
-            tokens=tokens.get(owner, {}),
-            latencies=latencies.get(owner, {}),
-        )
-        for owner in {**money, **tokens, **latencies}
-    }
 
 
 def write_totals(connection: sqlite3.Connection, keys: schema.Keys, changes: Iterable[Change]) -> None:

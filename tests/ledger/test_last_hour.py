@@ -5,7 +5,8 @@ from hypothesis import strategies as some
 
 from exporter.cost.postings import CostOwner, OwnerPhase
 from exporter.cost.projection import UsageHour
-from exporter.ledger.contents import recent_usage, window
+from exporter.ledger.contents import recent_usage
+from exporter.ledger.last_hour import window
 from exporter.ledger.totals import MINUTES_KEPT, HourSums, MinuteSums, Totals
 from exporter.readings import Gpu
 from exporter.report import Window
