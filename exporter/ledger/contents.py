@@ -352,7 +352,7 @@ def read(connection: sqlite3.Connection) -> Contents:
         ledger=ledger,
         totals=totals,
         state=replace(state, wall=wall, accrued=accrued_by_state, fresh_in=fresh_in),
-        texts={marks.MarkScope(kind, key): text for kind, key, text in stored.rows if kind in marks.SCOPES},
+        texts={marks.MarkScope(kind, key): text for kind, key, text in stored.rows if kind in marks.KINDS},
         machine=_text(meta, "machine"),
         zone=_text(meta, "timezone"),
         dropped=(*stored.sentences, *dropped),

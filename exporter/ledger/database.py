@@ -187,7 +187,7 @@ def write_meta(connection: sqlite3.Connection, meta: Mapping[str, int | str | No
 
 def replace_texts(connection: sqlite3.Connection, texts: Mapping[marks.MarkScope, str]) -> None:
     """Write all marks anew, whichever the file has. Those of kinds that this release does not know stay."""
-    kinds = [(kind,) for kind in marks.SCOPES]
+    kinds = [(kind,) for kind in marks.KINDS]
     connection.executemany("DELETE FROM state WHERE scope = ?", kinds)
     write_texts(connection, {}, texts)
 

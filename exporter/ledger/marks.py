@@ -34,7 +34,7 @@ class MarkScope(NamedTuple):
     """Subject of a text."""
 
     kind: str
-    """One of `SCOPES`."""
+    """One of `KINDS`."""
     key: str
     """The UUID, model, URL or server that the text is of; empty for `clock` and `inventory`."""
 
@@ -330,7 +330,7 @@ _FORMS: Final[Mapping[str, _Entries | _Fields]] = {
 }
 """How the scopes of each kind are written and read."""
 
-SCOPES: Final = tuple(_FORMS)
+KINDS: Final = tuple(_FORMS)
 """Kinds of scopes of this release. Those of a later one are neither read nor written."""
 
 _DISPENSABLE: Final[Mapping[str, Mapping[str, Callable[[object], None]]]] = {
