@@ -5,10 +5,10 @@ first tick of a ledger (`hourly_only`). For each part of it and each GPU that pa
 
     time       GPU time by owner and phase
     waiting    that time again, with its energy, where the hardware has no price yet
-    money      all rates of the GPU's price times the time, and the energy
+    money      hourly rent for the time with the host up, other rates for all of the time, and the energy
 
-Overheads are in a price without hardware, too, and accrue. `late_accrual` charges the hardware for the time
-that waited, once it has a price.
+A price that waits for its hardware has overheads all the same, which accrue. `late_accrual` charges the
+hardware for the time that waited, once it has a price.
 """
 
 from collections.abc import Mapping, Sequence
@@ -161,7 +161,7 @@ class _Charging:
         # The host is up for all owners alike, so that their time divides it. Some owner has time: no part of
         # an interval is empty.
         usage = Usage(time, up=divide(charge.up.amount, time))
-        if price.waits:
+        if price.waits:  # the hardware has no price yet
             energy = remainders.split(UNPRICED_ENERGY, charge.energy.amount, charge.energy.weights)
             waiting = replace(usage, energy=energy)
             postings.add_unpriced(gpu.payer, waiting, hourly_only=self.interval.hourly_only)
