@@ -183,10 +183,11 @@ def _activity(server: ServerDelta, models: Mapping[str, _AdvancedModel]) -> Serv
     money does.
     """
     splits = {model: advanced.split for model, advanced in models.items()}
-    idle_models = _model_parts({model: splits[model].trailing for model in server.served if model in splits})
-    moved = any(phases.weight > 0 for phases in splits.values())
-    weights = {model: phases.weight for model, phases in splits.items()}
-    busy_models = _model_parts(weights) if moved else idle_models
+    trailing = {model: splits[model].trailing_tokens for model in server.served if model in splits}
+    idle_models = _model_parts(trailing)
+    moving = {model: phases.tick_tokens for model, phases in splits.items()}
+    moved = any(tokens > 0 for tokens in moving.values())
+    busy_models = _model_parts(moving) if moved else idle_models
     owner_shares: dict[str, Mapping[CostOwner, int]] = {}
     if server.state.division is not None:
         owner_shares = {model: advanced.owner_shares for model, advanced in models.items()}

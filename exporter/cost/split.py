@@ -96,9 +96,9 @@ class PhaseSplit:
     method: str
     prefill_ratio: float | None
     """`None` when nothing was ever reported: the busy money is then `other`."""
-    weight: float
+    tick_tokens: float
     """Weighted tokens of this tick."""
-    trailing: float
+    trailing_tokens: float
     """Weighted tokens of the last quarter hours."""
 
 
@@ -133,7 +133,7 @@ def advance_model(
     if method == "weights" and prefill + decode > 0:
         ratio = prefill / (prefill + decode)
     weighed = after.weighted_prefill + after.weighted_decode
-    return after, PhaseSplit(method, ratio, weight=prefill + decode, trailing=weighed)
+    return after, PhaseSplit(method, ratio, tick_tokens=prefill + decode, trailing_tokens=weighed)
 
 
 def trailing(state: ModelState, rule: SplitRule, role: Role = "") -> tuple[str, float | None]:

@@ -42,7 +42,7 @@ def test_weights_are_one_a_tenth_and_three() -> None:
     """600 computed, 1000 cached, 100 generated: 600 + 100 to prefill, 300 to decode: 0.7."""
     result = Model().tick({"prompt": 600, "cached_prompt": 1000, "generation": 100})
     assert (result.method, result.prefill_ratio) == ("weights", pytest.approx(0.7))
-    assert result.weight == pytest.approx(1000)
+    assert result.tick_tokens == pytest.approx(1000)
 
 
 def test_weights_are_configurable() -> None:
@@ -70,7 +70,7 @@ def test_what_trails_is_halved_in_15_minutes() -> None:
     model = Model()
     model.tick({"prompt": 1200})
     result = model.tick({"generation": 200}, elapsed=15 * MINUTE)
-    assert result.trailing == pytest.approx(1200)
+    assert result.trailing_tokens == pytest.approx(1200)
     assert result.prefill_ratio == 0.0  # this tick's own tokens come first
     assert model.tick(elapsed=0).prefill_ratio == pytest.approx(0.5)
 
