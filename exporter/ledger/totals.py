@@ -75,7 +75,7 @@ class Counters(Sums):
     """Counts of `LatencyPosting`s."""
     last_token: dict[CostOwner, Instant] = field(default_factory=dict)
     changed: dict[CostOwner, Instant] = field(default_factory=dict)
-    """When anything was last posted to an owner, or it was first served; its keys are all owners ever."""
+    """When anything was last posted to an owner, or it was first served. All owners are in it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -301,7 +301,7 @@ class Totals:
         )
 
     def put(self, change: Change) -> None:
-        """Take a value from the file, while the totals are read."""
+        """Put values of the file in their place, while the totals are read."""
         sums: Sums = self.counters
         if change.family.period == "minute":
             sums = self.minutes.setdefault(change.period, MinuteSums())

@@ -77,6 +77,15 @@ def test_it_is_right_after_every_commit(
         assert totals.minutes.keys() <= {*range(minute - MINUTES_KEPT, minute + 2)}
 
 
+def test_new_minutes_have_sums_of_their_own() -> None:
+    """What is added to one of them later is in no other."""
+    money = {(NOON, OwnerPhase(CHAT, "decode")): 5, (NOON + 1, OwnerPhase(CHAT, "decode")): 7}
+    minutes = Totals().with_added(minutes_of(money, {}), (NOON + 1) * NANOSECONDS_PER_MINUTE).totals.minutes
+    minutes[NOON].post("tokens", (CHAT, "prompt"), 3)
+
+    assert (minutes[NOON].tokens, minutes[NOON + 1].tokens) == ({(CHAT, "prompt"): 3}, {})
+
+
 def test_a_window_that_was_served_stays_as_it_was() -> None:
     """A report is immutable: what comes later is in later ones."""
     end = NOON * NANOSECONDS_PER_MINUTE + 1
