@@ -226,7 +226,7 @@ def _meter(
     shares = attribution.shares(payer.holders, payer.slices)
     memory = attribution.held_memory(slot, reading)
 
-    # How busy each server's share of it was, which divides its time.
+    # How busy each server's share of it was, which divides its time. Only a known loss is not up.
     usage = gpu_usage.share_usage(shares, reading, tick.paying, lost=not slot.up, gap=is_gap)
     by_time = gpu_usage.phase_weights(usage, tick.paying, tick.policy)
     held_shares = gpu_usage.held_shares(usage)
@@ -292,8 +292,9 @@ def _drawn_energy(
         by_time: weights that divide its time.
         busy: how busy the whole GPU was, `None` where a share of it was not observed.
     """
-    was_observed = not tick.time.is_gap
-    slot_after, use = energy.advance(slot, reading, tick.time.metered, busy, observed=was_observed)
+    # Without a metered time only the marks are set; in a gap only the driver's counter counts.
+    metered = tick.time.metered
+    slot_after, use = energy.advance(slot, reading, metered, busy, observed=not tick.time.is_gap)
     weights = by_time
     idle = energy.idle_ratio(slot_after, use)  # `None` until the power of an idle GPU is known
     if busy and idle is not None:
@@ -303,7 +304,7 @@ def _drawn_energy(
 
 
 def _interval_cost(tick: _Tick, gpus: list[GpuToCharge]) -> IntervalCost:
-    """What the charged interval costs."""
+    """What the charged interval costs; slots that the host lost in a gap pay as they were before it."""
     if tick.time.charged is None or not tick.charged_parts.parts:
         return IntervalCost((), {gpu.slot.gpu: gpu.slot for gpu in gpus})
     released = [
