@@ -99,7 +99,7 @@ def daemon(file: Path, plans: Plans) -> Iterator[Callable[[str], _Daemon]]:
 
 
 def cloud_of(plan: SamplerPlan) -> SourceRow:
-    (row,) = plan.others
+    (row,) = plan.unread_sources
     return row
 
 
