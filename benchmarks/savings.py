@@ -34,7 +34,7 @@ from exporter.cost.state import GpuState, State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import KINDS, Holder
 from exporter.report import TickBasis
-from exporter.sampler.savings_review import REVIEW_HOURS, reviewed
+from exporter.sampler.savings_review import REVIEW_HOURS, SavingsReview
 
 HOUR: Final = 3600 * SECOND
 PHASES: Final[tuple[Phase, ...]] = ("prefill", "decode", "idle", "unobserved")
@@ -98,14 +98,15 @@ def review(path: Path, servers: int) -> None:
     malloc.make_lean()
     config = parse(CONFIG)
     basis = TickBasis(cost_policy(config, "host"), state(servers))
+    savings_review = SavingsReview(SystemClock(), lambda: path)
     malloc.trim()
     before = kib("VmRSS")
     for number in range(RUNS):
         Path("/proc/self/clear_refs").write_text("5")  # proc_pid_clear_refs(5): the peak is that of now
         began = time.thread_time()
-        savings = reviewed(basis, END, config, path)
+        savings_review._review(basis, END, config, path)  # noqa: SLF001 - in this thread, whose time is measured
         spent = time.thread_time() - began
-        malloc.trim()
+        savings = savings_review.savings()
         assert savings is not None  # noqa: S101 - there are two weeks
         highest, after = ((kib(name) - before) / 1024 for name in ("VmHWM", "VmRSS"))
         print(

@@ -109,7 +109,7 @@ def test_the_answer_makes_a_new_plan_with_the_same_endpoints(
     """Prices go by the place from the next tick on; servers keep what their sources know."""
     made = daemon('discovery: {cloud: azure}\nservers: [{name: a, url: "http://127.0.0.1:1", gpus: all}]\n')
     before = made._plan(succeeded=True)
-    assert before.others == ()
+    assert before.unread_sources == ()
     made._location.start()
     after = plans.next()
 
@@ -143,7 +143,7 @@ def test_on_bare_metal_there_is_no_such_source(
     made = daemon("interval: 10s\n")
     made._location.start()
 
-    assert made._plan(succeeded=True).others == ()
+    assert made._plan(succeeded=True).unread_sources == ()
     assert planned_locations == [HostLocation()]
     assert cloud_metadata.requests == []
 
@@ -162,7 +162,7 @@ def test_a_reload_may_ask_another_cloud_or_nobody(
     file.write_text("discovery: {cloud: off}\n")
     made.reload()
 
-    assert plans.next().others == ()
+    assert plans.next().unread_sources == ()
     assert planned_locations == [ANSWER, HostLocation()]
     assert len(cloud_metadata.requests) == 1
 
