@@ -196,7 +196,7 @@ class _Doubt:
         self.taken = adjustments
 
     def failed(self, error: BaseException) -> None:
-        """A write failed with this error."""
+        """A write, or a read between writes, failed with this error."""
         self.marks_unknown = True
         if primary_code(error) in _BROKEN:
             self.pages_broken = True
@@ -399,10 +399,7 @@ class Store:
         try:
             written = self._commit(before, pending, now)
         except BaseException as error:
-            self._doubt.failed(error)
-            if self._open is not None:
-                self._open.forget_write()
-            self._close_if_in_place()
+            self._note_failure(error)
             raise
         posted = self._doubt.taken
         self._doubt.committed()
@@ -466,7 +463,18 @@ class Store:
             DamagedError: a row refers to what is not there.
             sqlite3.Error: it cannot be read.
         """
-        return unpriced_time.read_batch(self._opened(before).connection, cursor)
+        try:
+            return unpriced_time.read_batch(self._opened(before).connection, cursor)
+        except BaseException as error:
+            self._note_failure(error)
+            raise
+
+    def _note_failure(self, error: BaseException) -> None:
+        """Note that a read or a write failed: the next one opens the file again where it is in place."""
+        self._doubt.failed(error)
+        if self._open is not None:
+            self._open.forget_write()
+        self._close_if_in_place()
 
     def _opened(self, before: Contents) -> _OpenFile:
         """The open file, which is opened again after a failure.

@@ -111,6 +111,25 @@ def test_a_broken_page_is_checked_for_after_another_failure_too(
         assert expected_totals(4).differences(reader.totals(0, MONTHS)) == {}
 
 
+def test_a_broken_page_that_a_read_meets_is_checked_for(path: Path, clock: StillClock, disk: Any) -> None:
+    """Late prices are read between writes, from pages that no write may touch for months."""
+    ledger = Ledger.open(path, clock, connect=disk)
+    post(ledger, 1)
+    disk.failure = sqlite3.DatabaseError("database disk image is malformed")
+    disk.failure.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    disk.at = "SELECT number, day, gpu"
+    assert ledger.unpriced() is None
+
+    statements: list[str] = []
+    disk.failure, disk.watch = None, statements.append
+    post(ledger, 2)
+    ledger.close()
+
+    assert any(statement.startswith("PRAGMA quick_check") for statement in statements)
+    with LedgerReader.open(path) as reader:
+        assert expected_totals(2).differences(reader.totals(0, MONTHS)) == {}
+
+
 @pytest.mark.nightly
 def test_what_waits_is_bounded(path: Path, clock: StillClock, disk: Any) -> None:
     """Four hours of failed ticks wait as sums, with the minutes of one hour, not as a list of ticks."""
