@@ -19,7 +19,7 @@ from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds
 log = logging.getLogger(__name__)
 
 
-class LatePart(NamedTuple):
+class TickToPost(NamedTuple):
     """A tick's postings and state, with the charges of a part of the unpriced time in them."""
 
     postings: Postings
@@ -50,11 +50,13 @@ class LatePricing:
         self._money: Counter[ServerKey] = Counter()
         """Dollars of the walk so far, by server."""
 
-    def charge(self, ledger: Ledger, postings: Postings, state: State, policy: CostPolicy) -> LatePart:
+    def with_late_charges(
+        self, postings: Postings, state: State, *, ledger: Ledger, policy: CostPolicy
+    ) -> TickToPost:
         """A tick's postings and state to post, with a part of the unpriced time charged in them.
 
-        The walk goes on when `note_posted` is called after that, and else charges the same part again: if it
-        was posted all the same, none of it is unpriced any more.
+        The walk goes on once `note_posted` is called, and else charges the same part again. Where that part
+        was posted all the same, none of its time is unpriced any more.
         """
         counted_since = self._uncounted
         self._uncounted = UNCOUNTED.gpu_model in state.unseen
@@ -63,29 +65,29 @@ class LatePricing:
             self._tariff = policy.tariff
             self._cursor = FIRST
         if self._cursor is None:
-            return LatePart(postings, state)
+            return TickToPost(postings, state)
         batch = ledger.unpriced(self._cursor)
         if batch is None:
             if not self._postponed:
                 log.warning("late pricing postponed", extra={"see": "ledger"})
             self._postponed = True
-            return LatePart(postings, state)
+            return TickToPost(postings, state)
         self._postponed = False
         if not batch.unpriced:
-            return LatePart(postings, state, batch)
+            return TickToPost(postings, state, batch)
         state, charges = charge_late(state, batch.unpriced, policy, postings.end)
-        return LatePart(replace(postings, late=charges), state, batch, charges)
+        return TickToPost(replace(postings, late=charges), state, batch, charges)
 
-    def note_posted(self, part: LatePart) -> None:
-        """Go on after a part that was posted, and log the end of the walk."""
-        if part.batch is None:
+    def note_posted(self, posted: TickToPost) -> None:
+        """Go on after a tick that was posted, and log the end of the walk."""
+        if posted.batch is None:
             return
-        self._cursor = part.batch.after
-        segments = part.charges.segments
+        self._cursor = posted.batch.after
+        segments = posted.charges.segments
         if segments and not self._priced and self._cursor is not None:
             log.info("charging unpriced time", extra={"see": "report month"})
         priced = sum(time.duration for segment in segments for time in segment.gpu_times)
-        unpriced = sum(usage.time for hour in part.batch.unpriced for usage in hour.usage.values())
+        unpriced = sum(usage.time for hour in posted.batch.unpriced for usage in hour.usage.values())
         self._priced += priced
         self._unpriced += unpriced - priced
         self._money.update(dollars_by_server(segments))

@@ -1,11 +1,15 @@
-"""Sampler: reads the sources on the daemon's own clock; a scrape only reads the last report."""
+"""Sampler: reads the sources on the daemon's own clock; a scrape only reads the last report.
+
+`Sampler.tick` is the key to this file: its five phases stand below it in the order of their calls.
+`PublishedReport` is the part that web threads read.
+"""
 
 import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter import readings
 from exporter.clock import Clock
@@ -31,9 +35,6 @@ CLOCK_WAIT_MAX: Final[Nanoseconds] = 2 * NANOSECONDS_PER_MINUTE
 FAILING_MAX: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
 """Time without a successful tick after which the process exits for a restart."""
 
-FAILING_MAX_TEXT: Final = "ten minutes"
-"""`FAILING_MAX` in words, for the message."""
-
 
 @dataclass(frozen=True, slots=True)
 class SamplerPlan:
@@ -44,6 +45,64 @@ class SamplerPlan:
     unread_sources: tuple[SourceRow, ...] = ()
     """Health of sources that no tick reads."""
     gateways: tuple[GatewaySource, ...] = ()
+
+
+class _ReloadedReport(NamedTuple):
+    """A tick's report, and the same report with the outcome of later reloads."""
+
+    of_tick: Report
+    report: Report
+
+
+class PublishedReport:
+    """The report of the last tick, as web threads read it.
+
+    The sampler replaces it while web threads read: every field is replaced as a whole.
+    """
+
+    def __init__(self) -> None:
+        self.of_tick: Report | None = None
+        """The report of the last tick, `None` before the first."""
+        self._reloaded: _ReloadedReport | None = None
+        """The last report that `with_reloads` changed; `None` before the first."""
+
+    def with_reloads(self, context: ReportContext) -> Report | None:
+        """The last report with the outcome of the last reloads; `None` before the first tick.
+
+        A reload that failed is an alert, and the next tick may be 15 seconds away.
+        The same object is returned while nothing changes, since each page of a report is rendered once.
+        """
+        of_tick = self.of_tick
+        if of_tick is None:
+            return None
+        config_row = replace(
+            of_tick.config,
+            last_reload_success=context.config_row.last_reload_success,
+            web_last_reload_success=context.web_succeeded(),
+        )
+        if config_row == of_tick.config:
+            return of_tick
+        reloaded = self._reloaded
+        if reloaded is None or reloaded.of_tick is not of_tick or reloaded.report.config != config_row:
+            reloaded = _ReloadedReport(of_tick, replace(of_tick, config=config_row))
+            self._reloaded = reloaded
+        return reloaded.report
+
+
+class AdvancedTick(NamedTuple):
+    """One tick between its cost model and its post."""
+
+    read: FrameRead
+    """The readings of the tick."""
+    outcome: TickOutcome
+    """The postings and the state that the tick may post."""
+    is_clock_set: bool
+    """Whether the wall clock was synchronized when the tick was taken."""
+    needs_clock: bool
+    """Whether the wall clock alone tells the length, hours and months of the charged time.
+
+    That is so for time that began in another boot, and for the time since this boot.
+    """
 
 
 class Sampler:
@@ -79,45 +138,21 @@ class Sampler:
         self._plan = plan
         self._published = published
         self._machine = machine
-        self._bound = False
+        self._is_ledger_ours = False
         """Whether the ledger is known to be of this machine; it is neither posted to nor served before."""
         self._health = Health()
         self._changes = ChangeLog(ledger.problem)
         self._late_pricing = LatePricing()
         self._idle_servers: frozenset[readings.ServerKey] = frozenset()
         """Servers all of whose GPUs were idle in the last tick."""
-        self._report: Report | None = None
-        """The report of the last tick, `None` before the first."""
-        self._with_reload: Report | None = None
-        """The last report that a reload changed after its tick, with the outcome of that reload."""
+        self._report = PublishedReport()
         self._began = clock.elapsed()
         self._failing_since: Nanoseconds | None = None
         """When the first of the latest ticks failed, all of which did; `None` after one that succeeded."""
 
     def current(self) -> Report | None:
-        """The last report; `None` before the first tick.
-
-        Reloads since then are in it: one that failed is an alert, and a tick may be 15 seconds away.
-        Web threads call this while the sampler ticks: every field that it reads is replaced as a whole.
-        """
-        report = self._report
-        if report is None:
-            return None
-        context = self._plan.context
-        config_row = replace(
-            report.config,
-            last_reload_success=context.config_row.last_reload_success,
-            web_last_reload_success=context.web_succeeded(),
-        )
-        if config_row == report.config:
-            return report
-        # The same object is returned while nothing changes, since each page of a report is rendered once.
-        # Reports of two ticks differ in `elapsed`.
-        cached = self._with_reload
-        if cached is None or cached.elapsed != report.elapsed or cached.config != config_row:
-            cached = replace(report, config=config_row)
-            self._with_reload = cached
-        return cached
+        """The last report, with reloads since its tick; `None` before the first tick. For web threads."""
+        return self._report.with_reloads(self._plan.context)
 
     def set_plan(self, plan: SamplerPlan) -> None:
         """Use another plan from the next tick on."""
@@ -167,7 +202,8 @@ class Sampler:
             if self._failing_since is None:
                 self._failing_since = now
             if now - self._failing_since >= FAILING_MAX:
-                problem = f"no successful tick for {FAILING_MAX_TEXT}: {failure!r}"
+                minutes = FAILING_MAX // NANOSECONDS_PER_MINUTE
+                problem = f"no successful tick for {minutes} minutes: {failure!r}"
                 raise readings.MustRestartError(problem) from failure
             self._changes.note_tick(failure)
         else:
@@ -182,27 +218,12 @@ class Sampler:
         """
         plan = self._plan
         read = self._read(plan)
-        frame = read.frame
-        if not self._bound:
-            self._bind(frame)
-        # The state of a ledger that may be another machine's tells nothing of this one.
-        state = self._ledger.remembered() if self._bound else State()
-        outcome = advance(state, frame, plan.context.policy)
-        is_clock_set = self._clock.synchronized()
-        self._note_health(read, outcome, is_clock_set=is_clock_set)
-        may_post = self._may_post(outcome, rebooted=state.rebooted(frame), is_clock_set=is_clock_set)
+        if not self._is_ledger_ours:
+            self._bind(read.frame)  # before `_advance`: it may empty the state
+        tick = self._advance(read, plan)
         # A tick that is not posted loses no money: the next one charges all the time since the same state.
-        totals = self._post(read, outcome) if may_post else None
-        sources = (*self._health.rows(), *plan.unread_sources)
-        report = build_report(
-            plan.context, frame, outcome, totals, sources=sources, process=self._process.read()
-        )
-        self._log_changes(plan, frame, outcome, report)
-        self._report = report
-        self._idle_servers = _idle_servers(outcome)
-        self._published()
-        log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - frame.elapsed):.3f}s"})
-        return report
+        totals = self._post(tick) if self._may_post(tick) else None
+        return self._publish(tick, totals, plan)
 
     def _read(self, plan: SamplerPlan) -> FrameRead:
         """Read all sources.
@@ -212,86 +233,113 @@ class Sampler:
         """
         # Pages are compared with this state before its ledger is known to be of this machine, too. They are
         # compared by the process that answers, and another machine's state has no process of this one.
-        before = self._ledger.remembered()
-        since = before.wall if self._bound else None
-        return self._reader.read(plan.context.config, plan.endpoints, since, plan.gateways, before)
+        state = self._ledger.remembered()
+        return self._reader.read(
+            plan.context.config,
+            configured=plan.endpoints,
+            since=state.wall if self._is_ledger_ours else None,
+            gateways=plan.gateways,
+            remembered=state,
+        )
 
     def _bind(self, frame: readings.Frame) -> None:
-        """Bind the ledger to this machine, which may change its state.
+        """Bind the ledger to this machine. Another machine's ledger is moved aside, and its state emptied.
 
-        That is before the first posting, at the latest with GPUs.
+        The ledger is bound before the first posting, at the latest with GPUs.
 
         Raises:
             MustRestartError: only a new process can go on.
         """
         uuids = {gpu.gpu.uuid for gpu in frame.gpus or ()}
         try:
-            self._bound = self._ledger.bind(self._machine, uuids)
+            self._is_ledger_ours = self._ledger.bind(self._machine, uuids)
         except Exception as failure:
             # The file may be on its way aside: a new process finds it as it is.
             raise readings.MustRestartError(f"the owner of the ledger is undecided: {failure!r}") from failure
 
-    def _note_health(self, read: FrameRead, outcome: TickOutcome, *, is_clock_set: bool) -> None:
-        """Note which sources answered; a host without GPUs misses no source of GPUs."""
+    def _advance(self, read: FrameRead, plan: SamplerPlan) -> AdvancedTick:
+        """Charge the readings by the cost model, and note which sources answered."""
+        frame = read.frame
+        # The state of a ledger that may be another machine's tells nothing of this one.
+        state = self._ledger.remembered() if self._is_ledger_ours else State()
+        outcome = advance(state, frame, plan.context.policy)
+        is_clock_set = self._clock.synchronized()
+        # A host without GPUs misses no source of GPUs.
         answers = read.gathered if outcome.inventory.gpu_host else read.gathered_without_gpus()
-        self._health.note(answers, read.frame.wall)
-        self._health.note_clock(read.frame.wall, synchronized=is_clock_set)
+        self._health.note(answers, frame.wall)
+        self._health.note_clock(frame.wall, synchronized=is_clock_set)
+        is_since_boot = outcome.charged is not None and outcome.charged.hourly_only
+        return AdvancedTick(read, outcome, is_clock_set, needs_clock=state.rebooted(frame) or is_since_boot)
 
-    def _may_post(self, outcome: TickOutcome, *, rebooted: bool, is_clock_set: bool) -> bool:
+    def _may_post(self, tick: AdvancedTick) -> bool:
         """Whether the ledger is of this machine, and the tick's time is known well enough to be charged.
 
-        Time of another boot, or since this one, is known by the wall clock alone: its length, and the hours
-        and months that it belongs to. It waits until that clock is set, for at most `CLOCK_WAIT_MAX`.
+        Time that is known by the wall clock alone waits until that clock is set, for at most
+        `CLOCK_WAIT_MAX`.
         """
-        is_since_boot = outcome.charged is not None and outcome.charged.hourly_only
-        needs_clock = rebooted or is_since_boot
         waited = self._clock.elapsed() - self._began
-        is_time_known = is_clock_set or not needs_clock or waited >= CLOCK_WAIT_MAX
-        return self._bound and is_time_known
+        is_time_known = tick.is_clock_set or not tick.needs_clock or waited >= CLOCK_WAIT_MAX
+        return self._is_ledger_ours and is_time_known
 
-    def _post(self, read: FrameRead, outcome: TickOutcome) -> CommittedTotals:
+    def _post(self, tick: AdvancedTick) -> CommittedTotals:
         """Commit a tick and log it, then return the committed totals: a restart would find the same."""
-        policy = outcome.policy
-        # The postings and the state of the tick, with unpriced time of earlier ticks that has a price by now.
-        part = self._late_pricing.charge(self._ledger, outcome.postings, outcome.state, policy)
-        self._ledger.post(part.postings, part.state)
-        self._late_pricing.note_posted(part)
+        outcome, policy = tick.outcome, tick.outcome.policy
+        to_post = self._late_pricing.with_late_charges(
+            outcome.postings, outcome.state, ledger=self._ledger, policy=policy
+        )
+        self._ledger.post(to_post.postings, to_post.state)
+        self._late_pricing.note_posted(to_post)
         # After the post: a tick without one leaves the state, by which the next tick finds the same failures.
-        self._count_partial_failures(read, outcome)
+        self._count_implausible(tick)
+        self._count_page_errors(tick)
+        self._count_crowded_out(tick)
         log_gap(outcome.charged, outcome.postings.segments, policy)
         self._changes.note_inventory(outcome.inventory, policy)
-        months = tuple(month.name for month in months_served(read.frame, policy))
-        return self._ledger.totals(read.frame.wall, months)
+        months = tuple(month.name for month in months_served(tick.read.frame, policy))
+        return self._ledger.totals(tick.read.frame.wall, months)
 
-    def _count_partial_failures(self, read: FrameRead, outcome: TickOutcome) -> None:
-        """Count what the cost model refuses in readings that did not fail.
+    def _count_implausible(self, tick: AdvancedTick) -> None:
+        """Count GPU readings, such as of energy, that the cost model refuses as implausible."""
+        for quantity, times in tick.outcome.postings.implausible:
+            self._health.count(tick.read.gpus.source, f"implausible_{quantity}", times)
 
-        An energy or a number of tokens may be implausible, or a page of another process than the one before.
-        Tokens and money of models beyond the limit go under `other`.
-        """
-        for quantity, times in outcome.postings.implausible:
-            self._health.count(read.gpus.source, f"implausible_{quantity}", times)
-        for answer in (*read.gateways, *read.servers):
-            if answer.reading is None:
+    def _count_page_errors(self, tick: AdvancedTick) -> None:
+        """Count what the cost model refuses in pages: implausible numbers, or a page of another process."""
+        for answer in (*tick.read.gateways, *tick.read.servers):
+            if answer.reading is not None:
+                for reason, times in tick.outcome.errors.get(answer.reading.url, {}).items():
+                    self._health.count(answer.health.source, reason, times)
+
+    def _count_crowded_out(self, tick: AdvancedTick) -> None:
+        """Count servers with more models than the limit; tokens and money of the others go under `other`."""
+        for answer in tick.read.servers:
+            if answer.reading is None or answer.reading.key not in tick.outcome.state.servers:
                 continue
-            for reason, times in outcome.errors.get(answer.reading.url, {}).items():
-                self._health.count(answer.health.source, reason, times)
-        for answer in read.servers:
-            if answer.reading is None or answer.reading.key not in outcome.state.servers:
-                continue
-            counted_models = outcome.state.servers[answer.reading.key].models.keys()
-            if not counted_models >= {*answer.reading.models}:
+            counted_models = tick.outcome.state.servers[answer.reading.key].models.keys()
+            if set(answer.reading.models) - counted_models:
                 self._health.count(answer.health.source, "too_many_models", 1)
 
-    def _log_changes(
-        self, plan: SamplerPlan, frame: readings.Frame, outcome: TickOutcome, report: Report
-    ) -> None:
-        """Log the first tick, and what has changed since the tick before."""
+    def _publish(self, tick: AdvancedTick, totals: CommittedTotals | None, plan: SamplerPlan) -> Report:
+        """Publish the report of a tick, and log what has changed since the tick before."""
+        frame, outcome, context = tick.read.frame, tick.outcome, plan.context
+        report = build_report(
+            context,
+            frame,
+            outcome,
+            totals,
+            sources=(*self._health.rows(), *plan.unread_sources),
+            process=self._process.read(),
+        )
         self._changes.note_ledger(self._ledger.problem)
-        if self._report is None:
+        if self._report.of_tick is None:
             log.info("first tick", extra={"gpus": len(outcome.gpus), "endpoints": len(frame.servers)})
-        self._changes.note_prices(plan.context.config, report, frame, plan.context.policy.tariff)
+        self._changes.note_prices(context.config, report, frame, context.policy.tariff)
         self._changes.note_holders(frame)
+        self._report.of_tick = report
+        self._idle_servers = _idle_servers(outcome)
+        self._published()
+        log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - frame.elapsed):.3f}s"})
+        return report
 
 
 def _idle_servers(outcome: TickOutcome) -> frozenset[readings.ServerKey]:

@@ -97,7 +97,7 @@ def test_after_ten_minutes_without_a_tick_the_process_ends() -> None:
     """Its supervisor starts another, which goes on from the ledger."""
     clock = ManualClock()
     made = sampler(clock, FakeLedger(), None, *[ValueError("slip")] * 1000)
-    with pytest.raises(MustRestartError, match=r"no successful tick for ten minutes: ValueError\('slip'\)"):
+    with pytest.raises(MustRestartError, match=r"no successful tick for 10 minutes: ValueError\('slip'\)"):
         made.run(threading.Event())
     assert clock.now == TICK + FAILING_MAX
 
