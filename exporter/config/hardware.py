@@ -23,9 +23,9 @@ from exporter.config.values import (
     PatternText,
     Whole,
 )
-from exporter.tariff import quotes
 from exporter.tariff.instances import CLOUDS
 from exporter.tariff.terms import (
+    ANY_CLOUD,
     Billing,
     DiscountOf,
     Electricity,
@@ -185,7 +185,7 @@ class RentedKeys(Model, kw_only=True):
     prices: Annotated[tuple[DatedPrice, ...], PRICES] = ()
     """Dated prices, oldest first; each holds until the next begins, and before the first there is no
     price."""
-    catalogue: Annotated[str | None, Choice((quotes.ANY, *CLOUDS))] = None
+    catalogue: Annotated[str | None, Choice((ANY_CLOUD, *CLOUDS))] = None
     """List price of the host's instance type from the bundled catalogue: of this cloud, or any, the host's
     own cloud."""
     instance_type: Annotated[str, Label("instance type", exact=True)] = ""
@@ -226,14 +226,15 @@ class RentedKeys(Model, kw_only=True):
 
     def _listed(self, cloud: str) -> Listed:
         """The list price of a cloud. A discount without `discount_of` is one on the on-demand price."""
+        discount_ratio = self.discount_ratio or Decimal(0)
         discount_of = self.discount_of
-        if discount_of is None and self.discount_ratio is not None:
+        if discount_of is None and discount_ratio:
             discount_of = "on_demand"
         return Listed(
             cloud=cloud,
             instance_type=self.instance_type,
             region=self.region,
-            discount_ratio=self.discount_ratio or Decimal(0),
+            discount_ratio=discount_ratio,
             discount_of=discount_of,
             billing=self.billing,
         )

@@ -11,7 +11,7 @@ from exporter.tariff.catalogue import CATALOGUE as BUNDLED
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.instances import CLOUDS
-from exporter.tariff.terms import HardwareMatch, Listed
+from exporter.tariff.terms import ANY_CLOUD, HardwareMatch, Listed
 
 SAME_TYPE_FROM: Final = 0.9
 """Similarity of two instance types that differ in their size alone."""
@@ -60,7 +60,7 @@ def named_place(listed: Listed, match: HardwareMatch, catalogue: Catalogue = BUN
 
 def _clouds(listed: Listed) -> tuple[str, ...]:
     """The clouds in whose lists a rule looks."""
-    return CLOUDS if listed.cloud == quotes.ANY else (listed.cloud,)
+    return CLOUDS if listed.cloud == ANY_CLOUD else (listed.cloud,)
 
 
 def _unknown_type(named: str, clouds: tuple[str, ...], catalogue: Catalogue) -> str:

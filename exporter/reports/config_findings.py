@@ -21,7 +21,7 @@ from exporter.tariff.gpu_models import unmatched_name_problem
 from exporter.tariff.instances import CLOUDS
 from exporter.tariff.rate import Derivation
 from exporter.tariff.rule_matching import covers
-from exporter.tariff.terms import Hardware, Listed, Rented, Unmatched
+from exporter.tariff.terms import ANY_CLOUD, Hardware, Listed, Rented, Unmatched
 from exporter.units import Instant
 
 LIFECYCLES: Final = ("on_demand", "spot", "reserved")
@@ -147,7 +147,7 @@ def _name_problems(rule: Hardware, catalogue: Catalogue) -> Iterator[tuple[str, 
             return
         region = listed.region.casefold() or None
         yield "rented.region", _misspelled("region", region, catalogue.regions())
-        clouds = CLOUDS if listed.cloud == quotes.ANY else (listed.cloud,)
+        clouds = CLOUDS if listed.cloud == ANY_CLOUD else (listed.cloud,)
         if match.instance_type is not None:
             types = [name for cloud in clouds for name in catalogue.instance_types(cloud)]
             types += [name.removeprefix("Standard_") for name in types]

@@ -19,10 +19,7 @@ from exporter.tariff.catalogue import Catalogue, Market
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.instances import ALL_REGIONS, CLOUDS, LARGE_CLOUDS, Lifecycle, Listing
 from exporter.tariff.rate import Derivation, PriceBasis
-from exporter.tariff.terms import Listed
-
-ANY: Final = "any"
-"""The cloud of a rule that takes the host's own."""
+from exporter.tariff.terms import ANY_CLOUD, Listed
 
 SCALED: Final = "scaled"
 """The first word of a scaled price's source; an alert excludes these."""
@@ -115,7 +112,7 @@ def find_quote(
     """
     rule = listed or Listed()
     request = _Request(
-        cloud=location.cloud if rule.cloud == ANY else rule.cloud,
+        cloud=location.cloud if rule.cloud == ANY_CLOUD else rule.cloud,
         instance_type=rule.instance_type or location.instance_type,
         region=rule.region or location.region,
         lifecycle=location.lifecycle,

@@ -19,6 +19,9 @@ Billing = Literal["while_up", "always"]
 Unmatched = Literal["estimate", "unpriced"]
 DiscountOf = Literal["on_demand", "spot"]
 
+ANY_CLOUD: Final = "any"
+"""The cloud of a list price that is looked up at the host's own cloud."""
+
 CAPITAL_DIGITS: Final = 60
 """Decimal digits of a product of amount and ratio: 20 and 32 at most, so that none is lost."""
 
@@ -110,7 +113,7 @@ class Listed:
     A missing value (`any`, empty) is the host's own.
     """
 
-    cloud: str = "any"
+    cloud: str = ANY_CLOUD
     instance_type: str = ""
     region: str = ""
     discount_ratio: Decimal = Decimal(0)

@@ -84,6 +84,14 @@ def test_a_list_price_of_the_hosts_own_instance_waits_as_well() -> None:
     assert rent(listed, AWS) == pytest.approx(5.16)  # 6.88 x 0.75
 
 
+def test_a_discount_of_0_leaves_a_spot_host_the_spot_price() -> None:
+    """It is no discount: the price stays that of the host's lifecycle, 50.60954 / 8, not 88.49 / 8."""
+    spot = HostLocation("gcp", "a3-highgpu-8g", "us-central1", lifecycle="spot")
+    listed = b"hardware: [{rented: {catalogue: any, discount_ratio: 0}}]\n"
+    assert rent(listed, spot) == pytest.approx(50.60954 / 8)
+    assert rent(listed.replace(b": 0}", b": 0.1}"), spot) == pytest.approx(88.49 * 0.9 / 8)
+
+
 LABELED = b"""hardware:
   - {match: {gpu_model: "*L4*"}, rented: {dollars_per_gpu_hour: 0.70}}
   - {match: {node_label: {example.com/billing: lease}}, rented: {dollars_per_gpu_hour: 1.90}}
