@@ -1,12 +1,14 @@
 """Quotes: catalogue prices of a GPU by the host's instance type, else by the GPU's model.
 
-A `Quote` has the price and its source; a `NoQuote` has the reason why there is none. A damaged catalogue is a
-reason too. The first of these that has a price:
+A `Quote` is a price with its source. A `NoQuote` is the reason why there is no price.
+The first step that has a price decides:
 
-1. a row of a list, for that type in that region on demand: basis `catalogue`; all that follow: `estimate`
-2. the same type's price, scaled to the region, or of another region
-3. where the hardware is of a large cloud: the lowest price of the same GPU at any of them
-4. the market of the GPU
+1. `_price_listed`: a list has the instance type in the region.
+2. `_price_of_region`: a list has the instance type in another region. Its price is scaled where possible.
+3. `_price_of_large_cloud`: the lowest price of the same GPU at a large cloud, for hardware of a large cloud.
+4. `_price_of_market`: the market price of the same GPU.
+
+The price basis is `catalogue` where step 1 has the price that the host pays, else `estimate`.
 """
 
 from dataclasses import dataclass, replace
@@ -34,11 +36,11 @@ class Quote:
     """Number of the GPUs."""
     price_basis: PriceBasis
     derivation: Derivation
-    """Which of the steps has the price: a row of a list, or what stands in for it."""
+    """The step that has the price; steps 1 to 4 give LISTED, REGION or SCALED, LARGE_CLOUD and MARKET."""
     source: str
-    """Text for a label: what is priced, and the source of the list or the vendors of the market."""
+    """Text for a label, like `aws p5.48xlarge us-east-1 on demand less 30 % (karpenter-aws)`."""
     as_of: str
-    """Date of the source, of two the older one."""
+    """Date of the source; the older date of two sources."""
     caveat: str = ""
     """Limitations of the price; empty where there are none."""
     instance_gpu: str = ""
@@ -53,19 +55,22 @@ class NoQuote:
 
 
 class _Request(NamedTuple):
-    """What a price is looked up for. What a rule does not name is the host's; empty texts are not known."""
+    """What a price is looked up for. A rule's value replaces the host's value; an empty text is not known."""
 
     cloud: str
     instance_type: str
     region: str
     lifecycle: str
+    """Like `on_demand`, `spot` or `reserved`."""
     gpu_name: str
     """As in NVML."""
+    is_of_rule: bool
+    """Whether a rule asks for a list price; a GPU without a rule asks for any price."""
     discount_of: Lifecycle | None
-    """The price that the rule's discount is of; `None`: the one that the host pays by its lifecycle."""
+    """The list price that the rule names; `None` for the price that the host pays by its lifecycle."""
     discount_ratio: Decimal
     stand_ins: bool
-    """Whether a price may be taken that no list has for this type and region."""
+    """Whether steps 2 to 4 may be taken. Their price stands in for one that no list has."""
 
     @property
     def kind_paid(self) -> str:
@@ -74,23 +79,25 @@ class _Request(NamedTuple):
 
     @property
     def on_demand_caveat(self) -> str:
-        """A clause on why a price on demand is not the one that applies; empty where it is."""
+        """A clause on why a price on demand is not the price that applies; empty where it applies."""
         if self.kind_paid == "on_demand":
             return ""
         if self.kind_paid == "spot":
             return "spot may cost less"
         return f"what {self.kind_paid.replace('_', ' ')} capacity costs is in no list"
 
-    def discounted(self, dollars: Decimal) -> Decimal:
-        """A list price less the discount of the rule."""
-        return dollars * (1 - self.discount_ratio)
+    def takes_price_of_gpu(self, listing: Listing | None) -> bool:
+        """Whether steps 3 and 4 may be taken, after steps 1 and 2 had no price.
 
-    @property
-    def discount_text(self) -> str:
-        """The discount, in words that follow the source of a price; empty without a discount."""
-        if not self.discount_ratio:
-            return ""
-        return f" less {(self.discount_ratio * 100).normalize():f} %"
+        Args:
+            listing: of the instance type, which names its GPU; `None` where the catalogue has no such type.
+        """
+        is_gpu_known = listing is not None or bool(self.gpu_name)
+        # A cloud may report the instance type later, and no later price replaces a posted estimate.
+        waits_for_type = self.is_of_rule and not self.instance_type
+        # Steps 3 and 4 have prices on demand alone.
+        needs_spot = self.discount_of == "spot"
+        return self.stand_ins and is_gpu_known and not waits_for_type and not needs_spot
 
 
 def find_quote(
@@ -101,14 +108,15 @@ def find_quote(
     *,
     stand_ins: bool = True,
 ) -> Quote | NoQuote:
-    """The price that a rule takes, of the instance type in the rule or of the host; or that of a GPU.
+    """The price of an instance type or of a GPU, by the first step that has one.
 
     Args:
         catalogue: of prices.
         location: of the host, as far as it is known.
-        listed: the price of the rule; `None` for a GPU without a rule.
+        listed: the price that a rule asks for; `None` for a GPU without a rule.
         gpu_name: as in NVML; empty without a GPU.
-        stand_ins: whether a price may be taken that no list has for this type and region.
+        stand_ins: whether steps 2 to 4 may be taken. `False` keeps step 1 with all of its prices: a spot
+            host without a listed spot price then costs its price on demand, which is an estimate.
     """
     rule = listed or Listed()
     request = _Request(
@@ -117,46 +125,29 @@ def find_quote(
         region=rule.region or location.region,
         lifecycle=location.lifecycle,
         gpu_name=gpu_name,
+        is_of_rule=listed is not None,
         discount_of=rule.discount_of,
         discount_ratio=rule.discount_ratio,
         stand_ins=stand_ins,
     )
-    if request.instance_type:
-        return _of_instance(catalogue, request)
-    # With a rule, wait: the cloud may yet tell the type, and money posted by an estimate stays so.
-    if listed is None and gpu_name and stand_ins:
-        return _of_same_gpu(catalogue, request, None)
-    return NoQuote("it is not known which instance type this host is")
-
-
-def _of_instance(catalogue: Catalogue, request: _Request) -> Quote | NoQuote:
-    """All four steps for an instance type: its own price, else that of its GPU."""
-    listing = _find_listing(catalogue, request)
-    if isinstance(listing, NoQuote):
-        return _estimate(catalogue, request, None, missing=listing)
-    quote = _of_listing(listing, request)
-    if isinstance(quote, NoQuote):
-        return _estimate(catalogue, request, listing, missing=quote)
-    return quote
-
-
-def _estimate(
-    catalogue: Catalogue, request: _Request, listing: Listing | None, *, missing: NoQuote
-) -> Quote | NoQuote:
-    """Steps 3 and 4 for an instance type of which the first two have no price; `missing` says why."""
-    is_gpu_known = listing is not None or bool(request.gpu_name)
-    # These steps have prices on demand alone: no spot discount is of them.
-    if not request.stand_ins or request.discount_of == "spot" or not is_gpu_known:
-        return missing
-    estimate = _of_same_gpu(catalogue, request, listing)
-    if isinstance(estimate, NoQuote):
-        return NoQuote(f"{missing.reason}; {estimate.reason}")
-    reason = f"the catalogue does not help: {missing.reason}"
-    return replace(estimate, caveat=_joined(reason, estimate.caveat))
+    lookup = _find_listing(catalogue, request)
+    listing = None if isinstance(lookup, NoQuote) else lookup
+    by_type = lookup if isinstance(lookup, NoQuote) else _quote_by_type(lookup, request)  # steps 1 and 2
+    if isinstance(by_type, Quote) or not request.takes_price_of_gpu(listing):
+        return by_type
+    by_gpu = _quote_by_gpu(catalogue, request, listing)  # steps 3 and 4
+    if not request.instance_type:
+        return by_gpu
+    if isinstance(by_gpu, NoQuote):
+        return NoQuote(f"{by_type.reason}; {by_gpu.reason}")
+    reason = f"the catalogue does not help: {by_type.reason}"
+    return replace(by_gpu, caveat=_joined(reason, by_gpu.caveat))
 
 
 def _find_listing(catalogue: Catalogue, request: _Request) -> Listing | NoQuote:
     """The listing of the instance type, in the region or as near as the catalogue has it."""
+    if not request.instance_type:
+        return NoQuote("it is not known which instance type this host is")
     if not request.cloud:
         return NoQuote("it has no prices of the cloud of this host, which is not known")
     if request.cloud not in CLOUDS:
@@ -169,169 +160,190 @@ def _find_listing(catalogue: Catalogue, request: _Request) -> Listing | NoQuote:
     return missing if listing is None else listing
 
 
-def _joined(*caveats: str) -> str:
-    """One caveat of several clauses, of which some may be empty."""
-    return "; ".join(caveat for caveat in caveats if caveat)
-
-
 def _damage(error: CatalogueError) -> NoQuote:
     """The reason of a look-up in a damaged table."""
     return NoQuote(f"it is damaged: {error}")
 
 
-class _PriceChoice(NamedTuple):
-    """One of the prices of a listing: on demand or spot."""
-
-    dollars: Decimal | None
-    """Dollars per hour of the instance; `None` where the list has none of this kind."""
-    kind: str
-    """The kind of price, in words: spot or on demand."""
-    caveat: str = ""
-    """A clause on why it is an estimate; empty where the host pays this price by the list."""
-
-    @classmethod
-    def of(cls, listing: Listing, request: _Request) -> "_PriceChoice":
-        """The price that a discount is of, or that the host pays by its lifecycle."""
-        is_discount_of_spot = request.discount_of == "spot"
-        match request.kind_paid:
-            case "on_demand":
-                return cls(listing.on_demand, "on demand")
-            case "spot" if is_discount_of_spot or listing.spot is not None:
-                return cls(listing.spot, "spot", caveat="a spot price changes by the hour")
-            case "spot":
-                kind = "on demand, the most that spot may cost"
-                return cls(listing.on_demand, kind, caveat="it has no spot price of this instance type")
-            case _:
-                return cls(listing.on_demand, "on demand", caveat=request.on_demand_caveat)
-
-
-class _StandIn(NamedTuple):
-    """What the price of a listing stands in for, where no list has the one that was asked for."""
-
-    derivation: Derivation
-    """`LISTED` where a list has the price itself."""
-    source: str
-    """The text for a label."""
-    caveat: str = ""
-    """A clause on the price; empty where a list has it."""
-
-    @classmethod
-    def of(cls, listing: Listing, region: str, source: str) -> "_StandIn":
-        """By the standing of a listing.
-
-        Args:
-            listing: in the region, or as near as the catalogue has it.
-            region: the one that was asked for; empty where it is not known.
-            source: text for the label of a listed price, which those of others extend.
-        """
-        match listing.standing:
-            case "listed":
-                return cls(Derivation.LISTED, source)
-            case "elsewhere":
-                reason = f"for want of {region}" if region else "region unknown"
-                missing = region or "a region not known"
-                caveat = f"the price of {listing.region} stands in for {missing}"
-                return cls(Derivation.REGION, f"{source} {reason}", caveat)
-            case "scaled":
-                if listing.reference:
-                    types = f"what {listing.region} costs for the types most alike"
-                    scaling = f"the price of {listing.reference}, scaled by {types}"
-                else:
-                    scaling = "another region's, scaled by an older list"
-                caveat = f"no list has its price in {listing.region}: it is {scaling}"
-                return cls(Derivation.SCALED, f"{SCALED} {source}", caveat)
-
-
-def _of_listing(listing: Listing, request: _Request) -> Quote | NoQuote:
-    """Steps 1 and 2: the price of a listing, an estimate unless the host pays that very row of a list."""
-    choice = _PriceChoice.of(listing, request)
-    instance_type = f"{listing.cloud} {listing.instance_type}"
-    if choice.dollars is None:
-        where = f" in {request.region}" if request.region else ""
-        return NoQuote(f"it lists {instance_type}{where} without a price {choice.kind}")
-    source = f"{instance_type}{_in_region(listing)} {choice.kind}"
-    stand_in = _StandIn.of(listing, request.region, source)
-    if stand_in.caveat and not request.stand_ins:
-        return NoQuote(f"{stand_in.caveat} (unmatched_hardware: unpriced takes no estimate)")
-    caveat = _joined(choice.caveat, stand_in.caveat)
-    return Quote(
-        dollars_per_hour=request.discounted(choice.dollars),
-        devices=listing.devices,
-        price_basis="estimate" if caveat else "catalogue",
-        derivation=stand_in.derivation,
-        source=f"{stand_in.source}{request.discount_text} ({listing.source})",
-        as_of=listing.as_of,
-        caveat=caveat,
-        instance_gpu=listing.gpu_model,
-    )
+def _joined(*caveats: str) -> str:
+    """One caveat of several clauses, of which some may be empty."""
+    return "; ".join(caveat for caveat in caveats if caveat)
 
 
 class _PricedGpus(NamedTuple):
-    """GPUs that are priced by their model: those of an instance type, else one GPU by its name."""
+    """The GPUs that a quote is for: all of an instance type, else one GPU by its name."""
 
     gpu_model: str
     """By its name in the catalogue."""
-    gpus: Fraction
-    """Whole GPUs; below 1 for a vGPU or a slice, by its memory."""
-    devices: int = 1
-    """GPUs that NVML shows of them."""
-    instance_gpu: str = ""
-    """The model again where it is known by an instance type, else empty."""
+    number: Fraction
+    """Whole GPUs, like 8; a vGPU or a slice is a part of one by its memory, like 1/6."""
+    devices: int
+    """GPUs that NVML shows; a vGPU or a slice is one."""
+    is_instance: bool
+    """Whether they are the GPUs of an instance type."""
+
+    @classmethod
+    def of_instance(cls, listing: Listing) -> "_PricedGpus":
+        """All GPUs of an instance type. A host that shows other GPUs still pays for the type."""
+        return cls(listing.gpu_model, listing.gpus, listing.devices, is_instance=True)
+
+    @classmethod
+    def of_name(cls, catalogue: Catalogue, gpu_name: str) -> "_PricedGpus | NoQuote":
+        """One GPU by its name in NVML.
+
+        Raises:
+            CatalogueError: the table of models is damaged.
+        """
+        match = catalogue.gpu(gpu_name)
+        if match is None:
+            return NoQuote(f"it knows no GPU by the name {gpu_name}")
+        gpu_model = match.model.gpu_model
+        if match.model.unit == "box":
+            return NoQuote(f"{gpu_model} is sold as a whole machine, which has no market price per GPU")
+        return cls(gpu_model, match.part, devices=1, is_instance=False)
 
     def dollars(self, dollars_per_gpu: Decimal) -> Decimal:
         """An hour of all of them."""
         # A Decimal and a Fraction do not multiply.
-        return dollars_per_gpu * self.gpus.numerator / self.gpus.denominator
-
-    @property
-    def part_text(self) -> str:
-        """The part of a vGPU, in words that follow the source of a price; empty for all others."""
-        return "" if self.instance_gpu or self.gpus == 1 else f", {self.gpus} of it by memory"
+        return dollars_per_gpu * self.number.numerator / self.number.denominator
 
 
-class _GpuPrice(NamedTuple):
-    """What one GPU of a model costs elsewhere for an hour on demand."""
+class _Price(NamedTuple):
+    """The price that a step has, for an hour of all GPUs of a quote, before the discount of the rule."""
 
     dollars: Decimal
     derivation: Derivation
-    source: str
-    """Whose price it is, as text for a label."""
-    origin: str
-    """The list that has it, in words that end the label; empty where `source` names the vendors."""
+    subject: str
+    """What costs that much, as the first words of a label: `aws p5.48xlarge us-east-1 on demand`."""
+    list_name: str
+    """The list that has the price, like `karpenter-aws`; empty where `subject` names the vendors."""
     as_of: str
+    caveat: str
+    """Clauses on why the price is an estimate; empty where the host pays this price by a list."""
 
-    @classmethod
-    def of_large_cloud(cls, market: Market) -> "_GpuPrice | None":
-        """Step 3: the lowest list price of a large cloud; `None` where none lists the model."""
-        lowest = market.large
-        if lowest is None or lowest.dollars_per_gpu is None:
-            return None
-        instance_type = f"{lowest.cloud} {lowest.instance_type}{_in_region(lowest)}"
-        return cls(
-            dollars=lowest.dollars_per_gpu,
-            derivation=Derivation.LARGE_CLOUD,
-            source=f"lowest large cloud's list price of {lowest.gpu_model}: {instance_type}",
-            origin=f" ({lowest.source})",
-            as_of=lowest.as_of,
+    def quote(self, gpus: _PricedGpus, discount_ratio: Decimal) -> Quote:
+        """The price less the discount of the rule."""
+        is_paid_by_list = self.derivation is Derivation.LISTED and not self.caveat
+        return Quote(
+            dollars_per_hour=self.dollars * (1 - discount_ratio),
+            devices=gpus.devices,
+            price_basis="catalogue" if is_paid_by_list else "estimate",
+            derivation=self.derivation,
+            source=self.label(gpus, discount_ratio),
+            as_of=self.as_of,
+            caveat=self.caveat,
+            instance_gpu=gpus.gpu_model if gpus.is_instance else "",
         )
 
+    def label(self, gpus: _PricedGpus, discount_ratio: Decimal) -> str:
+        """The text for a label: the subject, the part of a vGPU, the discount and the list.
+
+        `aws p5.48xlarge us-east-1 on demand less 30 % (karpenter-aws)` is of an instance type.
+        `list price of A10 at lambda, 1/6 of it by memory less 10 %` is of a vGPU on the market.
+        """
+        is_part = not gpus.is_instance and gpus.number != 1
+        part = f", {gpus.number} of it by memory" if is_part else ""
+        discount = f" less {(discount_ratio * 100).normalize():f} %" if discount_ratio else ""
+        list_name = f" ({self.list_name})" if self.list_name else ""
+        return f"{self.subject}{part}{discount}{list_name}"
+
+
+def _quote_by_type(listing: Listing, request: _Request) -> Quote | NoQuote:
+    """Steps 1 and 2: the price of an instance type."""
+    listed = _price_listed(listing, request)
+    if isinstance(listed, NoQuote):
+        return listed
+    price = listed if listing.standing == "listed" else _price_of_region(listed, listing, request)
+    if isinstance(price, NoQuote):
+        return price
+    return price.quote(_PricedGpus.of_instance(listing), request.discount_ratio)
+
+
+class _ListPrice(NamedTuple):
+    """One of the two prices of a listing, on demand or spot."""
+
+    dollars: Decimal | None
+    """Dollars per hour of the instance; `None` where the list has no price of this kind."""
+    kind: str
+    """`on demand` or `spot`."""
+    relation: str = ""
+    """Words that follow the kind in a label, like `, the most that spot may cost`."""
+    caveat: str = ""
+    """A clause on why the price is an estimate; empty where the host pays it by the list."""
+
     @classmethod
-    def of_market(cls, market: Market) -> "_GpuPrice":
-        """Step 4: the market's price."""
-        price = "median list price" if market.neocloud else "lowest list price"
-        if len(market.vendors) == 1:
-            price = "list price"
-        return cls(
-            dollars=market.dollars,
-            derivation=Derivation.MARKET,
-            source=f"{price} of {market.gpu_model} at {', '.join(sorted(market.vendors))}",
-            origin="",
-            as_of=market.as_of,
-        )
+    def of(cls, listing: Listing, request: _Request) -> "_ListPrice":
+        """The price that a rule names, else the one that the host pays by its lifecycle."""
+        match request.kind_paid:
+            case "spot" if listing.spot is None and request.discount_of is None:
+                return cls(
+                    listing.on_demand,
+                    "on demand",
+                    relation=", the most that spot may cost",
+                    caveat="it has no spot price of this instance type",
+                )
+            case "spot":
+                return cls(listing.spot, "spot", caveat="a spot price changes by the hour")
+            case _:
+                return cls(listing.on_demand, "on demand", caveat=request.on_demand_caveat)
 
 
-def _of_same_gpu(catalogue: Catalogue, request: _Request, listing: Listing | None) -> Quote | NoQuote:
-    """Steps 3 and 4: the same GPU elsewhere, at a large cloud for hardware of one, else on the market.
+def _price_listed(listing: Listing, request: _Request) -> _Price | NoQuote:
+    """Step 1: the price of a row of a list."""
+    paid = _ListPrice.of(listing, request)
+    instance_type = f"{listing.cloud} {listing.instance_type}"
+    if paid.dollars is None:
+        where = f" in {request.region}" if request.region else ""
+        return NoQuote(f"it lists {instance_type}{where} without a price {paid.kind}")
+    return _Price(
+        dollars=paid.dollars,
+        derivation=Derivation.LISTED,
+        subject=f"{instance_type}{_in_region(listing)} {paid.kind}{paid.relation}",
+        list_name=listing.source,
+        as_of=listing.as_of,
+        caveat=paid.caveat,
+    )
+
+
+def _price_of_region(listed: _Price, listing: Listing, request: _Request) -> _Price | NoQuote:
+    """Step 2: the price of a listing that stands in for the region.
+
+    Args:
+        listed: the price of step 1 for this listing.
+        listing: of another region, or scaled to the region.
+        request: with the region that no list has.
+    """
+    caveat = _stand_in_caveat(listing, request.region)
+    if not request.stand_ins:
+        return NoQuote(f"{caveat} (unmatched_hardware: unpriced takes listed prices only)")
+    if listing.standing == "scaled":
+        derivation = Derivation.SCALED
+        subject = f"{SCALED} {listed.subject}"
+    else:
+        reason = f"for want of {request.region}" if request.region else "region unknown"
+        derivation = Derivation.REGION
+        subject = f"{listed.subject} {reason}"
+    return listed._replace(derivation=derivation, subject=subject, caveat=_joined(listed.caveat, caveat))
+
+
+def _stand_in_caveat(listing: Listing, region: str) -> str:
+    """A clause on what a listing stands in for, like `the price of us-east-1 stands in for eu-north-1`.
+
+    Args:
+        listing: of another region, or scaled to the region.
+        region: the region that no list has; empty where it is not known.
+    """
+    if listing.standing == "elsewhere":
+        return f"the price of {listing.region} stands in for {region or 'a region not known'}"
+    scaling = "another region's, scaled by an older list"
+    if listing.reference:
+        types = f"what {listing.region} costs for the types most alike"
+        scaling = f"the price of {listing.reference}, scaled by {types}"
+    return f"no list has its price in {listing.region}: it is {scaling}"
+
+
+def _quote_by_gpu(catalogue: Catalogue, request: _Request, listing: Listing | None) -> Quote | NoQuote:
+    """Steps 3 and 4: the price of the same GPU elsewhere.
 
     Args:
         catalogue: of prices.
@@ -339,7 +351,10 @@ def _of_same_gpu(catalogue: Catalogue, request: _Request, listing: Listing | Non
         listing: of the instance type, which has no price that serves; `None` where none is known.
     """
     try:
-        gpus = _priced_gpus(catalogue, request.gpu_name, listing)
+        if listing is None:
+            gpus = _PricedGpus.of_name(catalogue, request.gpu_name)
+        else:
+            gpus = _PricedGpus.of_instance(listing)
         if isinstance(gpus, NoQuote):
             return gpus
         market = catalogue.market(gpus.gpu_model)
@@ -347,38 +362,43 @@ def _of_same_gpu(catalogue: Catalogue, request: _Request, listing: Listing | Non
         return _damage(error)
     if market is None:
         return NoQuote(f"it knows no market price of {gpus.gpu_model}")
-    large_cloud = _GpuPrice.of_large_cloud(market) if request.cloud in LARGE_CLOUDS else None
-    price = _GpuPrice.of_market(market) if large_cloud is None else large_cloud
-    return Quote(
-        dollars_per_hour=request.discounted(gpus.dollars(price.dollars)),
-        devices=gpus.devices,
-        price_basis="estimate",
-        derivation=price.derivation,
-        source=f"{price.source}{gpus.part_text}{request.discount_text}{price.origin}",
-        as_of=price.as_of,
+    large_cloud = _price_of_large_cloud(market, gpus, request)
+    price = _price_of_market(market, gpus, request) if large_cloud is None else large_cloud
+    return price.quote(gpus, request.discount_ratio)
+
+
+def _price_of_large_cloud(market: Market, gpus: _PricedGpus, request: _Request) -> _Price | None:
+    """Step 3: the lowest price at a large cloud.
+
+    `None` for hardware of no large cloud, and for a GPU that no large cloud lists.
+    """
+    lowest = market.large if request.cloud in LARGE_CLOUDS else None
+    if lowest is None or lowest.dollars_per_gpu is None:
+        return None
+    instance_type = f"{lowest.cloud} {lowest.instance_type}{_in_region(lowest)}"
+    return _Price(
+        dollars=gpus.dollars(lowest.dollars_per_gpu),
+        derivation=Derivation.LARGE_CLOUD,
+        subject=f"lowest large cloud's list price of {lowest.gpu_model}: {instance_type}",
+        list_name=lowest.source,
+        as_of=lowest.as_of,
         caveat=request.on_demand_caveat,
-        instance_gpu=gpus.instance_gpu,
     )
 
 
-def _priced_gpus(catalogue: Catalogue, gpu_name: str, listing: Listing | None) -> _PricedGpus | NoQuote:
-    """All GPUs of a known instance type, as prices of instances are; else one GPU by its name in NVML.
-
-    A host that shows other GPUs than its type has still pays for the type.
-
-    Raises:
-        CatalogueError: the table of models is damaged.
-    """
-    if listing is not None:
-        model = listing.gpu_model
-        return _PricedGpus(model, listing.gpus, devices=listing.devices, instance_gpu=model)
-    match = catalogue.gpu(gpu_name)
-    if match is None:
-        return NoQuote(f"it knows no GPU by the name {gpu_name}")
-    gpu_model = match.model.gpu_model
-    if match.model.unit == "box":
-        return NoQuote(f"{gpu_model} is sold as a whole machine, which has no market price per GPU")
-    return _PricedGpus(gpu_model, match.part)
+def _price_of_market(market: Market, gpus: _PricedGpus, request: _Request) -> _Price:
+    """Step 4: the market's price."""
+    statistic = "median list price" if market.neocloud else "lowest list price"
+    if len(market.vendors) == 1:
+        statistic = "list price"
+    return _Price(
+        dollars=gpus.dollars(market.dollars),
+        derivation=Derivation.MARKET,
+        subject=f"{statistic} of {market.gpu_model} at {', '.join(sorted(market.vendors))}",
+        list_name="",
+        as_of=market.as_of,
+        caveat=request.on_demand_caveat,
+    )
 
 
 def _in_region(listing: Listing) -> str:

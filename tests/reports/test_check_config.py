@@ -96,7 +96,8 @@ def test_the_defaults_are_ok() -> None:
             "unpriced",
             (
                 "hardware[0].rented: its GPUs have no price: no list has its price in eu-north-1: it is "
-                "another region's, scaled by an older list (unmatched_hardware: unpriced takes no estimate); "
+                "another region's, scaled by an older list "
+                "(unmatched_hardware: unpriced takes listed prices only); "
                 "write what you pay as dollars_per_host_hour and gpus_per_host"
             ),
         ),

@@ -291,10 +291,41 @@ def test_a_spot_price_of_another_region_says_both_and_is_refused_as_a_stand_in()
         "a spot price changes by the hour; the price of us-central1 stands in for xx-west-1"
     )
     assert quotes.find_quote(CATALOGUE, location, policy, stand_ins=False) == NoQuote(
-        "the price of us-central1 stands in for xx-west-1 (unmatched_hardware: unpriced takes no estimate)"
+        "the price of us-central1 stands in for xx-west-1 "
+        "(unmatched_hardware: unpriced takes listed prices only)"
     )
     listed = replace(location, region="us-central1")
     assert isinstance(quotes.find_quote(CATALOGUE, listed, policy, stand_ins=False), Quote)
+
+
+@pytest.mark.parametrize(
+    ("location", "caveat"),
+    [
+        (replace(P5, lifecycle="spot"), "it has no spot price of this instance type"),
+        (replace(P5, lifecycle="reserved"), "what reserved capacity costs is in no list"),
+    ],
+)
+def test_a_listed_price_stands_where_estimates_of_other_regions_are_refused(
+    location: HostLocation, caveat: str
+) -> None:
+    """The rule asks for the list of this type and region, which has no price of such capacity but this."""
+    actual = quotes.find_quote(CATALOGUE, location, Listed(), stand_ins=False)
+
+    assert isinstance(actual, Quote)
+    assert (actual.dollars_per_hour, actual.price_basis, actual.derivation, actual.caveat) == (
+        Decimal("55.04"),
+        "estimate",
+        Derivation.LISTED,
+        caveat,
+    )
+
+
+def test_a_spot_host_without_any_list_price_is_without_a_price_on_demand() -> None:
+    """The reason names the missing price alone; how it compares to spot belongs to a price."""
+    location = HostLocation("gcp", "a3-ultragpu-8g", "us-central1", lifecycle="spot")
+    assert quotes.find_quote(CATALOGUE, location, Listed(), stand_ins=False) == NoQuote(
+        "it lists gcp a3-ultragpu-8g in us-central1 without a price on demand"
+    )
 
 
 @pytest.mark.parametrize(
