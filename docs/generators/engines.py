@@ -250,7 +250,7 @@ def _methods(engine: Engine) -> Iterator[str]:
         yield "time"
     if "generation" in quantities:
         yield "weights"
-    if engine.role:
+    if engine.role_label:
         yield "role"
 
 
@@ -276,7 +276,7 @@ def _facts(engine: Engine) -> Iterator[str]:
     yield f"A read {manual.reading[0].lower()}{manual.reading[1:]}"
     for path, why in manual.never_read:
         yield f"Never read: `{path}`, for {why}."
-    yield from _metadata_queries(engine.questions)
+    yield from _metadata_queries(engine.metadata_queries)
     yield _model(engine)
     yield f"A restart is detected by {_process(engine)}."
     if flags := dict.fromkeys(_limit_flags(engine)):
@@ -287,9 +287,10 @@ def _facts(engine: Engine) -> Iterator[str]:
     if engine.repeated:
         ranks = _list(sorted(engine.repeated))
         yield f"Series that differ in nothing but {ranks} count the same work: the largest counts."
-    if engine.role:
-        yield f"The label `{engine.role}` distinguishes prefill and decode servers of a disaggregated pair."
-    if engine.creates_late:
+    if engine.role_label:
+        servers = "prefill and decode servers of a disaggregated pair"
+        yield f"The label `{engine.role_label}` distinguishes {servers}."
+    if engine.series_appear_late:
         yield "Series appear with their first use; a page without any counts as zero."
     if engine.six_digits:
         yield "Numbers have six significant digits: above a million, tokens come in steps, and none is lost."
@@ -344,24 +345,22 @@ def _source(engine: Engine) -> str:
 def _switch(engine: Engine) -> str:
     if engine.manual.switch:
         return f"Metrics are switched on with {engine.manual.switch}."
-    off = _list(dict.fromkeys(flag for row in engine.commands for flag in row.metrics_off), "or")
+    off = _list(dict.fromkeys(flag for row in engine.commands for flag in row.metrics_off_flags), "or")
     return f"Metrics are on, unless it is started with {off}." if off else "Metrics are on by themselves."
 
 
-def _metadata_queries(questions: Iterable[MetadataQuery]) -> Iterator[str]:
+def _metadata_queries(queries: Iterable[MetadataQuery]) -> Iterator[str]:
     words_by_path: dict[str, dict[str, None]] = {}
-    for question in questions:
-        words = words_by_path.setdefault(question.path, {})
-        words |= {
-            word: None for word, way in (("model", question.model), ("version", question.version)) if way
-        }
+    for query in queries:
+        words = words_by_path.setdefault(query.path, {})
+        words |= {word: None for word, way in (("model", query.model), ("version", query.version)) if way}
     for path, words in words_by_path.items():
         yield f"Requested once per process: `/{path}`, for its {' and '.join(words)}."
 
 
 def _model(engine: Engine) -> str:
-    origins = [f"the label {_list(engine.models, 'or')}"] if engine.models else []
-    origins += [f"`/{question.path}`" for question in engine.questions if question.model]
+    origins = [f"the label {_list(engine.model_labels, 'or')}"] if engine.model_labels else []
+    origins += [f"`/{query.path}`" for query in engine.metadata_queries if query.model]
     origins += [f"`{named.label}` of `{named.name}`" for named in engine.named_by]
     if not origins:
         return "Nothing names the model."

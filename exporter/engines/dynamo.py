@@ -39,7 +39,7 @@ DYNAMO: Final = spec.Engine(
         ),
         labels=("dynamo_component",),
     ),
-    models=("model_name", "model"),
+    model_labels=("model_name", "model"),
     groups=tuple(group for engine in _CARRIED for group in engine.groups),
     running=tuple(gauge for engine in _CARRIED for gauge in engine.running),
     waiting=tuple(gauge for engine in _CARRIED for gauge in engine.waiting),
@@ -48,24 +48,24 @@ DYNAMO: Final = spec.Engine(
     first_token=tuple(each for engine in _CARRIED for each in engine.first_token),
     per_token=tuple(each for engine in _CARRIED for each in engine.per_token),
     created=VLLM.created,
-    creates_late=True,
+    series_appear_late=True,
     nameless=TRTLLM.nameless,
     named_by=TRTLLM.named_by,
     repeated=SGLANG.repeated | TRTLLM.repeated,
-    role="dynamo_component",
-    transferred=VLLM.transferred,
+    role_label="dynamo_component",
+    prompts_from_other_engines=VLLM.prompts_from_other_engines,
     commands=(
-        spec.Command(modules=("dynamo.frontend",), port=8000, ports=("--http-port",)),
+        spec.Command(modules=("dynamo.frontend",), port=8000, port_flags=("--http-port",)),
         spec.Command(  # a worker; its system port comes from the environment (DYN_SYSTEM_PORT)
             modules=("dynamo.vllm", "dynamo.sglang", "dynamo.trtllm"),
-            ports=(),
-            hosts=(),
+            port_flags=(),
+            host_flags=(),
             metrics="configured",
-            models=("--served-model-name", "--model", "--model-path"),
+            model_flags=("--served-model-name", "--model", "--model-path"),
             world_factors=(
                 spec.Factor(("--tensor-parallel-size", "-tp", "--tp-size", "--tp")),
                 spec.Factor(("--pipeline-parallel-size", "-pp", "--pp-size")),
-                spec.Factor(("--data-parallel-size", "-dp", "--dp-size"), unless=("--data-parallel-rank",)),
+                spec.Factor(("--data-parallel-size", "-dp", "--dp-size"), one_with=("--data-parallel-rank",)),
             ),
             max_running=MAX_NUM_SEQS,  # with vLLM inside
             role=DISAGGREGATION_MODE,
@@ -106,9 +106,9 @@ DYNAMO_FRONTEND: Final = spec.Engine(
             "dynamo_frontend_disconnected_clients",  # there before the first request
         )
     ),
-    models=("model",),
+    model_labels=("model",),
     groups=(
-        (spec.prompt_holding(_CACHED, _PROMPT),),
+        (spec.prompt_less_cached(_PROMPT, _CACHED),),
         (
             spec.Alternative((_GENERATION,), (spec.Count(_GENERATION, "generation"),)),
             spec.Alternative(  # before it was counted live
@@ -126,7 +126,7 @@ DYNAMO_FRONTEND: Final = spec.Engine(
     running=(spec.Gauge("dynamo_frontend_inflight_requests", unless=spec.label("model", "unknown_model")),),
     first_token=(spec.LatencyHistogram("dynamo_frontend_time_to_first_token_seconds"),),
     per_token=(spec.LatencyHistogram("dynamo_frontend_inter_token_latency_seconds", "tokens"),),
-    creates_late=True,
+    series_appear_late=True,
     repeats=("dynamo",),
     instead="read each worker's own page (DYN_SYSTEM_PORT), or name this one with engine: dynamo-frontend",
     manual=spec.Manual(

@@ -31,18 +31,18 @@ INFINITY: Final = spec.Engine(
     default_port=7997,
     fingerprint=spec.Fingerprint(names=(_HTTP,), where=spec.label("handler", *_OWN)),
     groups=((spec.Alternative((_HTTP,), (spec.Count(_HTTP, "requests", where=_SERVED),)),),),
-    questions=(
+    metadata_queries=(
         spec.MetadataQuery("models", model=("data", 0, "id")),
         spec.MetadataQuery("v1/models", model=("data", 0, "id")),  # with the prefix /v1
     ),
-    creates_late=True,
+    series_appear_late=True,
     tokens=False,
     commands=(
         spec.Command(
             programs=("infinity_emb",),
             modules=("infinity_emb",),
             port=7997,
-            models=("--served-model-name", "--model-id", "--model-name-or-path"),
+            model_flags=("--served-model-name", "--model-id", "--model-name-or-path"),
         ),
     ),
     manual=spec.Manual(

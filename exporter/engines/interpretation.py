@@ -103,11 +103,11 @@ class PageSeries:
     def model_of(self, series: Series) -> str:
         """The model of a series."""
         name = self.otherwise
-        for each in self._engine.models:
+        for each in self._engine.model_labels:
             if each in series.labels:
                 name = series.labels[each]
                 break
-        stage = series.labels.get(self._engine.stage, "") if self._engine.stage else ""
+        stage = series.labels.get(self._engine.stage_label, "") if self._engine.stage_label else ""
         known = self._by_label.get((name, stage))
         if known is None:
             known = self.otherwise if name in self._engine.nameless else readings.label(name)
@@ -170,7 +170,7 @@ class PageSeries:
 
     def role(self) -> readings.Role:
         """The role that the labels of its series have; empty for both or none."""
-        label = self._engine.role
+        label = self._engine.role_label
         samples = (sample for of_name in self._page.samples.values() for sample in of_name)
         # Some series are of the process and not of the engine.
         roles = {sample.series.labels.get(label, "") for sample in samples} - {""} if label else set()

@@ -24,18 +24,18 @@ KSERVE: Final = Engine(
         names=(_PREDICTED, "request_preprocess_seconds_count", "request_postprocess_seconds_count"),
         labels=("model_name",),
     ),
-    models=("model_name",),
+    model_labels=("model_name",),
     groups=(counter(_PREDICTED, "requests"),),
-    creates_late=True,
+    series_appear_late=True,
     tokens=False,
     disguises=("vllm",),
     commands=(
         Command(
             modules=("huggingfaceserver",),
             port=8080,
-            ports=("--http-port",),
-            hosts=(),
-            models=("--model-name", "--model-id"),
+            port_flags=("--http-port",),
+            host_flags=(),
+            model_flags=("--model-name", "--model-id"),
             world_factors=(
                 Factor(("--tensor-parallel-size", "-tp")),
                 Factor(("--pipeline-parallel-size", "-pp")),

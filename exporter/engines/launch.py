@@ -135,21 +135,21 @@ class _Options:
 
     def model(self, command: Command) -> str:
         """The model's name: as it is served, else as it was given, a path by its last part."""
-        for flag in command.models:
+        for flag in command.model_flags:
             if name := self.value((flag,)):
-                return label(_basename(name) if flag in command.files else _named(name))
-        return label(_named(self.words[0])) if command.positional and self.words else ""
+                return label(_basename(name) if flag in command.model_path_flags else _named(name))
+        return label(_named(self.words[0])) if command.positional_model and self.words else ""
 
     def world_size(self, factors: Iterable[Factor]) -> int | None:
         """The product of the factors that multiply GPUs; `None` if one is unknown."""
         product = 0
         for factor in factors:
-            if self.has(factor.unless):
+            if self.has(factor.one_with):
                 size: int | None = 1
             else:
-                flags = factor.narrowed if self.has(factor.narrow) else factor.flags
-                size = self.number(flags, None if self.has(flags) or factor.needed else 1)
-            if not size or (factor.alone and size > 1):
+                flags = factor.per_host_flags if self.has(factor.per_host_with) else factor.flags
+                size = self.number(flags, None if self.has(flags) or factor.required else 1)
+            if not size or (factor.divides_others and size > 1):
                 return None
             product = (product or 1) * size
         return product if 0 < product <= LARGEST_WORLD else None
@@ -181,47 +181,49 @@ def launch(argv: Sequence[str]) -> Launch | None:
     if matched is None:
         return None
     engine, command, rest = matched
-    valued = {*command.ports, *command.hosts, *command.addresses, *command.metrics_ports}
-    valued |= {*command.nodes, *command.ranks, *command.models} - {"--served-model-name"}
-    valued |= {flag for factor in command.world_factors for flag in (*factor.flags, *factor.narrowed)}
+    valued = {*command.port_flags, *command.host_flags, *command.address_flags, *command.metrics_port_flags}
+    valued |= {*command.node_count_flags, *command.node_rank_flags, *command.model_flags} - {
+        "--served-model-name"
+    }
+    valued |= {flag for factor in command.world_factors for flag in (*factor.flags, *factor.per_host_flags)}
     if command.max_running is not None:
         valued |= {*command.max_running.flags}
     if command.role is not None:
         valued |= {*command.role.flags}
     options = _Options(rest or (), frozenset(valued))
-    stated = options.number(command.ports)
-    host = options.value(command.hosts) or command.host
-    if address := options.value(command.addresses):
+    stated = options.number(command.port_flags)
+    host = options.value(command.host_flags) or command.host
+    if address := options.value(command.address_flags):
         host, _, digits = address.rpartition(":")
         stated = int(digits) if _NUMBER.fullmatch(digits) else None
     port = _port(stated if stated is not None else command.port)
-    if options.has(command.unix) or host.endswith(".sock"):
+    if options.has(command.unix_socket_flags) or host.endswith(".sock"):
         port = None
-    metrics_port = options.number(command.metrics_ports, command.metrics_port)
+    metrics_port = options.number(command.metrics_port_flags, command.metrics_port)
     if metrics_port is None and port is not None and not command.metrics_apart:
-        metrics_port = port + 1 if options.has(command.metrics_next) else port
-    metrics: bool | None = command.metrics == "on" or options.has(command.metrics_on)
-    if command.metrics == "never" or options.has(command.metrics_off):
+        metrics_port = port + 1 if options.has(command.metrics_at_next_port_flags) else port
+    metrics: bool | None = command.metrics == "on" or options.has(command.metrics_on_flags)
+    if command.metrics == "never" or options.has(command.metrics_off_flags):
         metrics = False
     elif command.metrics == "configured":
         metrics = None
-    rank = options.number(command.ranks, 0) or 0
+    rank = options.number(command.node_rank_flags, 0) or 0
     return Launch(
         engine=engine,
         port=port,
         explicit_port=stated is not None and port is not None,
         host="" if host in _WILDCARDS else label(host),
-        scheme="https" if options.has(command.tls) else "http",
+        scheme="https" if options.has(command.tls_flags) else "http",
         metrics_port=_port(metrics_port),
         metrics_path=command.metrics_path,
         metrics=metrics,
         model=options.model(command),
         world_size=None if rest is None else options.world_size(command.world_factors),
-        nodes=max(1, options.number(command.nodes, 1) or 1),
+        nodes=max(1, options.number(command.node_count_flags, 1) or 1),
         node_rank=rank,
-        serves=rank == 0 and not command.part and not options.has(command.followers),
+        serves=rank == 0 and not command.part and not options.has(command.follower_flags),
         part=command.part,
-        routes=options.has(command.routes) and not options.has(command.models),
+        routes=options.has(command.router_flags) and not options.has(command.model_flags),
         max_running=None if command.max_running is None else options.max_running(command.max_running),
         role="" if command.role is None else options.role(command.role),
     )

@@ -23,7 +23,7 @@ LIGHTLLM: Final = spec.Engine(
     default_port=8000,
     fingerprint=spec.Fingerprint(names=(_PROMPT, _GENERATION)),
     groups=(
-        (spec.prompt_holding("lightllm_cache_length_sum", _PROMPT),),
+        (spec.prompt_less_cached(_PROMPT, "lightllm_cache_length_sum"),),
         spec.counter(_GENERATION, "generation"),
         spec.counter("lightllm_request_success_total", "requests"),
     ),
@@ -37,8 +37,8 @@ LIGHTLLM: Final = spec.Engine(
             modules=("lightllm.server.api_server",),
             port=8000,
             host=spec.LOOPBACK,
-            models=("--model-name", "--model-dir"),
-            files=("--model-dir",),
+            model_flags=("--model-name", "--model-dir"),
+            model_path_flags=("--model-dir",),
         ),
     ),
     manual=spec.Manual(

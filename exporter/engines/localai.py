@@ -23,7 +23,7 @@ LOCALAI: Final = spec.Engine(
     fingerprint=spec.Fingerprint(
         names=(_TOKENS, _BILLED, "localai_usage_unrecorded_total", "api_call_count")
     ),
-    models=("served_model",),
+    model_labels=("served_model",),
     groups=(
         (
             spec.Alternative(
@@ -36,16 +36,16 @@ LOCALAI: Final = spec.Engine(
         ),
         spec.counter(_BILLED, "requests"),
     ),
-    creates_late=True,
+    series_appear_late=True,
     commands=(
         spec.Command(
             programs=("local-ai",),
             foreign=("models", "backends", "federated", "worker", "tts", "transcript"),
             port=8080,
-            ports=(),
-            hosts=(),
-            addresses=("--address",),
-            metrics_off=("--disable-metrics-endpoint",),
+            port_flags=(),
+            host_flags=(),
+            address_flags=("--address",),
+            metrics_off_flags=("--disable-metrics-endpoint",),
         ),
     ),
     manual=spec.Manual(

@@ -58,13 +58,13 @@ MAX_SERVE: Final = spec.Engine(
     running=(spec.Gauge("maxserve_num_requests_running"),),
     waiting=(spec.Gauge("maxserve_num_requests_queued"),),
     named_by=(spec.ModelLabel(_LOADED, "model"),),
-    creates_late=True,
+    series_appear_late=True,
     commands=(
         spec.Command(
             programs=("max serve",),
             port=8000,
             metrics_port=8001,
-            models=("--served-model-name", "--model", "--model-path"),
+            model_flags=("--served-model-name", "--model", "--model-path"),
         ),
     ),
     manual=spec.Manual(

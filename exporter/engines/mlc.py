@@ -40,15 +40,15 @@ MLC: Final = spec.Engine(
         spec.counter(_GENERATION, "generation"),
         (spec.phase_seconds(_PREFILL, _DECODE, "decode_seconds"),),
     ),
-    questions=(spec.MetadataQuery("v1/models", model=("data", 0, "id")),),
+    metadata_queries=(spec.MetadataQuery("v1/models", model=("data", 0, "id")),),
     commands=(
         spec.Command(
             programs=("mlc_llm serve",),
             modules=("mlc_llm serve", "mlc_llm.cli.serve"),
             port=8000,
             host=spec.LOOPBACK,
-            models=("--model",),
-            positional=True,
+            model_flags=("--model",),
+            positional_model=True,
         ),
     ),
     manual=spec.Manual(

@@ -22,7 +22,7 @@ NIM: Final = spec.Engine(
     default_port=8000,
     default_path="/v1/metrics",
     fingerprint=spec.Fingerprint(names=("num_request_max",)),
-    models=("model_name",),
+    model_labels=("model_name",),
     groups=(
         spec.counter("prompt_tokens_total", "prompt"),
         spec.counter("generation_tokens_total", "generation"),
@@ -38,7 +38,7 @@ NIM: Final = spec.Engine(
     kv_cache=(spec.CacheGauge("gpu_cache_usage_perc"),),
     first_token=(spec.LatencyHistogram("time_to_first_token_seconds"),),
     per_token=(spec.LatencyHistogram("time_per_output_token_seconds", "tokens"),),
-    creates_late=True,
+    series_appear_late=True,
     disguises=("vllm", "sglang", "trtllm", "dynamo"),
     commands=(
         spec.Command(  # which of these an image starts depends on its age
@@ -50,7 +50,7 @@ NIM: Final = spec.Engine(
             ),
             port=8000,
             metrics_path="/v1/metrics",
-            models=("--served-model-name", "--model"),
+            model_flags=("--served-model-name", "--model"),
         ),
     ),
     manual=spec.Manual(

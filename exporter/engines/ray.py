@@ -33,14 +33,14 @@ RAY: Final = Engine(
             "ray_node_mem_used",  # there before the first request
         )
     ),
-    models=("model_name",),
+    model_labels=("model_name",),
     groups=_VLLM.groups + _SGLANG.groups,
     running=_VLLM.running + _SGLANG.running,
     waiting=_VLLM.waiting + _SGLANG.waiting,
     kv_cache=_VLLM.kv_cache + _SGLANG.kv_cache,
     first_token=_VLLM.first_token + _SGLANG.first_token,
     per_token=_VLLM.per_token + _SGLANG.per_token,
-    creates_late=True,
+    series_appear_late=True,
     # Of processes of replicas nothing is known to repeat another one.
     repeated=SGLANG.repeated - {"pid"},
     commands=(
@@ -56,9 +56,9 @@ RAY: Final = Engine(
             programs=("raylet",),
             modules=("ray.dashboard.agent",),
             part=True,
-            ports=(),
-            hosts=(),
-            metrics_ports=("--metrics-export-port",),
+            port_flags=(),
+            host_flags=(),
+            metrics_port_flags=("--metrics-export-port",),
         ),
     ),
     manual=Manual(

@@ -54,7 +54,7 @@ def agreed_role(
 
 def transferred_tokens(engine: Engine, page: Page) -> float | None:
     """Prompt tokens whose KV cache another engine filled; `None` where the page does not count them."""
-    for count in engine.transferred:
+    for count in engine.prompts_from_other_engines:
         if count.name in page.names:
             return sum(sample.value for sample in samples_of(engine, page, count))
     return None

@@ -88,7 +88,7 @@ SGLANG: Final = spec.Engine(
         # Dynamo marks its workers, and the SGLang router those whose pages it collects.
         without=("dynamo_component", "worker_addr"),
     ),
-    models=("model_name",),
+    model_labels=("model_name",),
     groups=(
         (
             spec.Alternative(
@@ -98,7 +98,7 @@ SGLANG: Final = spec.Engine(
                     spec.Count(_REALTIME, "cached_prompt", where=spec.label("mode", "prefill_cache")),
                 ),
             ),
-            spec.prompt_holding(_CACHED, _PROMPT),
+            spec.prompt_less_cached(_PROMPT, _CACHED),
         ),
         (
             spec.Alternative(
@@ -139,9 +139,9 @@ SGLANG: Final = spec.Engine(
         spec.LatencyHistogram("sglang:inter_token_latency_seconds", "tokens"),
         spec.LatencyHistogram("sglang:time_per_output_token_seconds", "tokens"),  # 0.4.2
     ),
-    creates_late=True,
+    series_appear_late=True,
     repeated=frozenset({"tp_rank", "pp_rank", "moe_ep_rank", "pid"}),
-    role="engine_type",
+    role_label="engine_type",
     commands=(
         spec.Command(
             programs=("sglang serve",),
@@ -149,17 +149,17 @@ SGLANG: Final = spec.Engine(
             workers=(r"sglang::",),
             port=30000,
             host=spec.LOOPBACK,
-            tls=("--ssl-keyfile", "--ssl-certfile"),
+            tls_flags=("--ssl-keyfile", "--ssl-certfile"),
             metrics="off",
-            metrics_on=("--enable-metrics",),
-            metrics_ports=("--smg-http-sidecar-port", "--grpc-http-sidecar-port"),
-            metrics_next=("--smg-grpc-mode", "--grpc-mode"),
-            models=("--served-model-name", "--model-path", "--model"),
+            metrics_on_flags=("--enable-metrics",),
+            metrics_port_flags=("--smg-http-sidecar-port", "--grpc-http-sidecar-port"),
+            metrics_at_next_port_flags=("--smg-grpc-mode", "--grpc-mode"),
+            model_flags=("--served-model-name", "--model-path", "--model"),
             world_factors=(
                 spec.Factor(("--tp-size", "--tensor-parallel-size", "--tp")),
                 spec.Factor(("--pp-size", "--pipeline-parallel-size", "--pp")),
                 # With attention in data parallel the ranks of tensor parallel are divided among it.
-                spec.Factor(_DATA_PARALLEL, unless=_DIVIDED),
+                spec.Factor(_DATA_PARALLEL, one_with=_DIVIDED),
             ),
             max_running=spec.SequenceFlags(
                 ("--max-running-requests",), shared_with=_DIVIDED, unknown_with=_DATA_PARALLEL

@@ -100,8 +100,8 @@ class Alternative:
 
 
 Group: TypeAlias = tuple[Alternative, ...]
-"""Alternatives, best first. Only the first whose names are on the page is used, so that nothing counts
-twice."""
+"""Alternatives, best first. Only the first counts whose required names are all on the page, so that nothing
+counts twice."""
 
 
 def counter(name: str, quantity: Quantity) -> Group:
@@ -118,11 +118,19 @@ def phase_seconds(
     return Alternative((prefill, decode), (Count(prefill, "prefill_seconds"), Count(decode, decode_quantity)))
 
 
-def prompt_holding(cached: str, prompt: str) -> Alternative:
-    """A prompt counter that includes the cached tokens, which an optional counter of their own has."""
+def prompt_less_cached(prompt: str, *cached: str, requires: tuple[str, ...] = ()) -> Alternative:
+    """A counter of whole prompts, less the cached tokens that counters of their own have.
+
+    Cached tokens move from the quantity `prompt` to `cached_prompt`. A page may lack a counter of cached
+    tokens, unless `requires` names it.
+    """
     return Alternative(
-        (prompt,),
-        (Count(prompt, "prompt"), Count(cached, "prompt", sign=-1), Count(cached, "cached_prompt")),
+        requires=(prompt, *requires),
+        counts=(
+            Count(prompt, "prompt"),
+            *(Count(name, "prompt", sign=-1) for name in cached),
+            *(Count(name, "cached_prompt") for name in cached),
+        ),
     )
 
 
@@ -130,7 +138,7 @@ def prompt_holding(cached: str, prompt: str) -> Alternative:
 class Gauge:
     """Current requests: per model the sum of series that pass.
 
-    A series without a model label is of the model "", unless `named_by` or a question names one.
+    A series without a model label is of the model "", unless `named_by` or a metadata query names one.
     """
 
     name: str
@@ -221,19 +229,22 @@ Metrics: TypeAlias = Literal["on", "off", "configured", "never"]
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """One factor of a server's world size: the number that its flags give, else one."""
+    """One factor of a server's world size, the number of GPUs that its page covers.
+
+    It is the number that the flags give, one without them.
+    """
 
     flags: tuple[str, ...]
-    unless: tuple[str, ...] = ()
-    """Flags with which it is one, since another factor has it or each rank has a page."""
-    narrow: tuple[str, ...] = ()
-    """Flags with which the page covers this host only."""
-    narrowed: tuple[str, ...] = ()
-    """Flags that give the number for this host only."""
-    needed: bool = False
+    one_with: tuple[str, ...] = ()
+    """Flags with which it is one: another factor has its GPUs, or each rank has a page."""
+    per_host_with: tuple[str, ...] = ()
+    """Flags with which the page covers one host only: the number is then that of `per_host_flags`."""
+    per_host_flags: tuple[str, ...] = ()
+    """Flags that give the number for one host."""
+    required: bool = False
     """Whether the world size is unknown without its flags."""
-    alone: bool = False
-    """Whether the world size is unknown above one, since other factors are divided by it."""
+    divides_others: bool = False
+    """Whether other factors are divided by it, so that above one the world size is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +276,7 @@ class Command:
     is found by the listening socket instead. A flag written `--name=value` counts only with that value.
     """
 
+    # The process: one of the first three matches.
     programs: tuple[str, ...] = ()
     """Programs (paths where they begin with a slash), each with the words that must follow."""
     modules: tuple[str, ...] = ()
@@ -277,43 +289,51 @@ class Command:
     """Words that must not follow."""
     part: bool = False
     """Whether it is a process without an API, whose command line completes that of the server."""
+
+    # The API.
     port: int | None = None
-    ports: tuple[str, ...] = ("--port",)
+    """Port without a flag."""
+    port_flags: tuple[str, ...] = ("--port",)
     host: str = ""
-    """Address that it binds; empty for all interfaces."""
-    hosts: tuple[str, ...] = ("--host",)
-    addresses: tuple[str, ...] = ()
+    """Address that it binds without a flag; empty for all interfaces."""
+    host_flags: tuple[str, ...] = ("--host",)
+    address_flags: tuple[str, ...] = ()
     """Flags that take host and port together."""
-    unix: tuple[str, ...] = ()
-    tls: tuple[str, ...] = ()
+    unix_socket_flags: tuple[str, ...] = ()
+    """Flags with which it listens at a Unix socket, and at no port."""
+    tls_flags: tuple[str, ...] = ()
+    follower_flags: tuple[str, ...] = ()
+    """Flags of a process whose API is on another host."""
+    router_flags: tuple[str, ...] = ()
+    """Flags with which, and no model, it is a router, which starts a server for each model."""
+
+    # The metrics.
     metrics: Metrics = "on"
-    metrics_on: tuple[str, ...] = ()
-    metrics_off: tuple[str, ...] = ()
+    metrics_on_flags: tuple[str, ...] = ()
+    metrics_off_flags: tuple[str, ...] = ()
     metrics_path: str = "/metrics"
     metrics_port: int | None = None
-    metrics_ports: tuple[str, ...] = ()
-    metrics_next: tuple[str, ...] = ()
+    """Port of metrics without a flag, where it is not the API's."""
+    metrics_port_flags: tuple[str, ...] = ()
+    metrics_at_next_port_flags: tuple[str, ...] = ()
     """Flags with which the metrics are at the port after the API's."""
     metrics_apart: bool = False
     """Whether they are at the API's port only if a flag says so."""
-    models: tuple[str, ...] = ()
+
+    # The model, its GPUs and its requests.
+    model_flags: tuple[str, ...] = ()
     """Flags of the model, best first."""
-    files: tuple[str, ...] = ()
-    """Flags of the model that take a path."""
-    positional: bool = False
+    model_path_flags: tuple[str, ...] = ()
+    """Those of `model_flags` that take a path."""
+    positional_model: bool = False
     """Whether the first free word is a model."""
     world_factors: tuple[Factor, ...] = ()
     """Empty where the command line does not give the number of GPUs."""
-    nodes: tuple[str, ...] = ("--nnodes",)
-    ranks: tuple[str, ...] = ("--node-rank",)
-    followers: tuple[str, ...] = ()
-    """Flags of a process whose API is on another host."""
-    routes: tuple[str, ...] = ()
-    """Flags with which, and no model, it is a router, which starts a server for each model."""
+    node_count_flags: tuple[str, ...] = ("--nnodes",)
+    node_rank_flags: tuple[str, ...] = ("--node-rank",)
     max_running: SequenceFlags | None = None
     """Largest number of requests at once; `None` where no flag gives it. A default that depends on the
     version or the GPU is not one."""
-
     role: RoleFlag | None = None
 
 
@@ -334,12 +354,40 @@ class Engine:
     default_port: int
     fingerprint: Fingerprint
     groups: tuple[Group, ...]
+    """What it counts: each group is of other quantities or series than the rest."""
     default_path: str = "/metrics"
-    models: tuple[str, ...] = ()
+
+    # The model and the process of a series.
+    model_labels: tuple[str, ...] = ()
     """Labels that name the model: the first that a series has counts. All other labels (`engine`, a
     data-parallel rank; ...) distinguish series."""
-    transferred: tuple[Count, ...] = ()
-    """Prompt tokens whose KV cache another engine filled."""
+    nameless: tuple[str, ...] = ()
+    """Values of a model label that name none. Such series, and those without a model label, belong to the
+    model of a `MetadataQuery`, else to the one of the first `named_by` on the page."""
+    named_by: tuple[ModelLabel, ...] = ()
+    stage_label: str = ""
+    """Label of the stages of a pipeline: each stage with a name is a model of its own, `model:stage`, since
+    one request passes through all of them."""
+    metadata_queries: tuple[MetadataQuery, ...] = ()
+    """Pages with a model or version that the metrics lack."""
+    repeated: frozenset[str] = frozenset()
+    """Labels of ranks that all count the same work: series that differ only in them are one series with the
+    largest value, so that the work counts once whichever ranks are on the page."""
+    created: str = ""
+    """Name of a `_created` series: its oldest one tells when the process began."""
+    identity_header: str = ""
+    """Response header whose value is opaque."""
+    series_appear_late: bool = False
+    """Whether series appear with their first token, so that a page without any is not a failure."""
+
+    # A disaggregated pair.
+    role_label: str = ""
+    """Label whose values prefill and decode name the part of a disaggregated pair."""
+    prompts_from_other_engines: tuple[Count, ...] = ()
+    """Alternative counters of prompt tokens whose KV cache another engine filled. They only check the role:
+    `groups` alone counts tokens."""
+
+    # Load and latency.
     running: tuple[Gauge, ...] = ()
     """Alternative gauges of running requests."""
     waiting: tuple[Gauge, ...] = ()
@@ -351,24 +399,8 @@ class Engine:
     """Alternative histograms of the time to the first token."""
     per_token: tuple[LatencyHistogram, ...] = ()
     """Alternative histograms of the time of each token after it."""
-    created: str = ""
-    identity_header: str = ""
-    """Response header whose value is opaque."""
-    creates_late: bool = False
-    """Whether series appear with their first token, so that a page without any is not a failure."""
-    nameless: tuple[str, ...] = ()
-    """Values of a model label that name none. Such series, and those without a model label, belong to the
-    model of a `MetadataQuery`, else to the one of the first `named_by` on the page."""
-    named_by: tuple[ModelLabel, ...] = ()
-    questions: tuple[MetadataQuery, ...] = ()
-    stage: str = ""
-    """Label of the stages of a pipeline: each stage with a name is a model of its own, `model:stage`, since
-    one request passes through all of them."""
-    repeated: frozenset[str] = frozenset()
-    """Labels of ranks that all count the same work: series that differ only in them are one series with the
-    largest value, so that the work counts once whichever ranks are on the page."""
-    role: str = ""
-    """Label whose values prefill and decode name the part of a disaggregated pair."""
+
+    # Traps of its page.
     tokens: bool = True
     """False for an engine that counts none: its GPUs are charged, and its cost has no price per token."""
     six_digits: bool = False
@@ -383,6 +415,7 @@ class Engine:
     not."""
     instead: str = ""
     """An order that says what to read otherwise."""
+
     manual: Manual = Manual()
     commands: tuple[Command, ...] = ()
     """The ways in which its API server is started."""

@@ -28,8 +28,8 @@ TEI: Final = Engine(
         counter("te_request_success", "requests"),
     ),
     waiting=(Gauge("te_queue_size"),),
-    creates_late=True,
-    questions=(
+    series_appear_late=True,
+    metadata_queries=(
         MetadataQuery("info", model=("served_model_name",), version=("version",)),
         MetadataQuery("info", model=("model_id",)),  # before there was a name of its own
     ),
@@ -37,9 +37,9 @@ TEI: Final = Engine(
         Command(
             programs=("text-embeddings-router",),
             port=3000,
-            ports=("--port", "-p"),
-            hosts=("--hostname",),
-            models=("--served-model-name", "--model-id"),
+            port_flags=("--port", "-p"),
+            host_flags=("--hostname",),
+            model_flags=("--served-model-name", "--model-id"),
         ),
     ),
     manual=Manual(

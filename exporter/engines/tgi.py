@@ -58,18 +58,18 @@ TGI: Final = spec.Engine(
     waiting=(spec.Gauge("tgi_queue_size"),),
     kv_cache=(spec.CacheGauge("tgi_batch_current_max_tokens", capacity="tgi_batch_max_total_tokens"),),
     per_token=(spec.LatencyHistogram("tgi_request_mean_time_per_token_duration"),),
-    creates_late=True,
-    questions=(spec.MetadataQuery("info", model=("model_id",), version=("version",)),),
+    series_appear_late=True,
+    metadata_queries=(spec.MetadataQuery("info", model=("model_id",), version=("version",)),),
     commands=(
         spec.Command(
             # its image sets the port through the environment; the router's command line has it
             programs=("text-generation-launcher", "text-generation-router"),
             workers=(r"text-generation-server",),
             port=3000,
-            ports=("--port", "-p"),
-            hosts=("--hostname",),
-            models=("--model-id", "--tokenizer-name"),
-            world_factors=(spec.Factor(("--num-shard",), needed=True),),  # else every visible GPU
+            port_flags=("--port", "-p"),
+            host_flags=("--hostname",),
+            model_flags=("--model-id", "--tokenizer-name"),
+            world_factors=(spec.Factor(("--num-shard",), required=True),),  # else every visible GPU
             max_running=spec.SequenceFlags(("--max-batch-size",)),
         ),
     ),

@@ -50,7 +50,7 @@ TRITON: Final = spec.Engine(
         ),
         labels=("model", "version"),
     ),
-    models=("model",),
+    model_labels=("model",),
     groups=(
         *VLLM.groups[:2],
         VLLM.groups[3],
@@ -84,17 +84,17 @@ TRITON: Final = spec.Engine(
     ),
     first_token=VLLM.first_token,
     per_token=VLLM.per_token,
-    creates_late=True,
+    series_appear_late=True,
     commands=(
         spec.Command(
             programs=("tritonserver",),
             workers=(r"triton_python_backend_stub",),
             port=8000,
-            ports=("--http-port",),
-            hosts=("--http-address",),
-            metrics_off=("--allow-metrics=false", "--allow-metrics=0"),
+            port_flags=("--http-port",),
+            host_flags=("--http-address",),
+            metrics_off_flags=("--allow-metrics=false", "--allow-metrics=0"),
             metrics_port=8002,
-            metrics_ports=("--metrics-port",),
+            metrics_port_flags=("--metrics-port",),
         ),
     ),
     manual=spec.Manual(

@@ -45,9 +45,9 @@ TRTLLM: Final = spec.Engine(
         ),
         without=("dynamo_component",),
     ),
-    models=("model_name",),
+    model_labels=("model_name",),
     groups=(
-        (spec.prompt_holding(_CACHED, _PROMPT),),
+        (spec.prompt_less_cached(_PROMPT, _CACHED),),
         spec.counter(_GENERATION, "generation"),
         spec.counter("trtllm_request_success_total", "requests"),
         (
@@ -63,15 +63,15 @@ TRTLLM: Final = spec.Engine(
     kv_cache=(spec.CacheGauge("trtllm_kv_cache_utilization"),),
     first_token=(spec.LatencyHistogram("trtllm_time_to_first_token_seconds"),),
     per_token=(spec.LatencyHistogram("trtllm_time_per_output_token_seconds"),),
-    creates_late=True,
+    series_appear_late=True,
     nameless=("undefined", ""),
     named_by=(spec.ModelLabel("trtllm_model_config_info", "model"),),
-    questions=(
+    metadata_queries=(
         spec.MetadataQuery("v1/models", model=("data", 0, "id")),
         spec.MetadataQuery("version", version=("version",)),
     ),
     repeated=frozenset({"pid"}),
-    role="engine_type",
+    role_label="engine_type",
     mistaken=r'\s*\[(\s*\]\s*\Z|.{0,4096}"iterLatencyMS")',
     commands=(
         spec.Command(
@@ -83,8 +83,8 @@ TRTLLM: Final = spec.Engine(
             host="localhost",
             metrics="configured",  # return_perf_metrics in its YAML
             metrics_path="/prometheus/metrics",
-            models=("--served-model-name",),
-            positional=True,
+            model_flags=("--served-model-name",),
+            positional_model=True,
             world_factors=(
                 spec.Factor(("--tp-size", "--tp")),
                 spec.Factor(("--pp-size", "--pp")),

@@ -14,6 +14,9 @@ Source: vllm-project/vllm, the `versions` below: `vllm/engine/metrics.py` (V0),
   `real-vllm-0.32.0-beam.json` among the captured pages of the tests has figures.
 - Request seconds are of finished requests and overlap. `request_time_per_output_token_seconds` is a mean per
   request, not decode time, and `iteration_tokens_total` is a histogram: neither is counted.
+
+Versions differ in names. Of several alternatives the first counts whose required names are all on the page;
+of several gauges or histograms, the first on the page.
 """
 
 from typing import Final
@@ -22,47 +25,31 @@ from exporter.engines import spec
 
 _PORT: Final = 8000
 
+_PROMPT: Final = "vllm:prompt_tokens_total"
+_BY_SOURCE: Final = "vllm:prompt_tokens_by_source_total"
+_GPU_HITS: Final = "vllm:gpu_prefix_cache_hits_total"
+_LOCAL_HITS: Final = "vllm:prefix_cache_hits_total"
+_CONNECTOR_HITS: Final = "vllm:external_prefix_cache_hits_total"
+"""Tokens whose KV cache a connector had or fetched from another engine: `_LOCAL_HITS` has none of them."""
+
 _COMPUTED: Final = spec.label("source", "local_compute")
 
-_BY_SOURCE: Final = spec.Alternative(
-    requires=("vllm:prompt_tokens_by_source_total",),
-    counts=(
-        spec.Count("vllm:prompt_tokens_by_source_total", "prompt", where=_COMPUTED),
-        spec.Count("vllm:prompt_tokens_by_source_total", "cached_prompt", unless=_COMPUTED),
-    ),
-)
-
-
-def _prompts_less_hits(required: str, *optional: str) -> spec.Alternative:
-    """Prompt tokens less those that counters of hits found in a cache, which are cached prompt tokens.
-
-    A page without the required counter is of another version; it may lack the optional ones.
-    """
-    hits = (required, *optional)
-    return spec.Alternative(
-        requires=("vllm:prompt_tokens_total", required),
-        counts=(
-            spec.Count("vllm:prompt_tokens_total", "prompt"),
-            *(spec.Count(name, "prompt", sign=-1) for name in hits),
-            *(spec.Count(name, "cached_prompt") for name in hits),
-        ),
-    )
-
-
-_PROMPTS: Final[spec.Group] = (
+_PROMPT_TOKENS: Final[spec.Group] = (
     # 0.16.0 and later.
-    _BY_SOURCE,
-    # 0.9.2 to 0.15. A connector's own hits (0.11.2 and later) are counted apart from the local ones.
-    _prompts_less_hits("vllm:prefix_cache_hits_total", "vllm:external_prefix_cache_hits_total"),
-    # V1, 0.7.3 to 0.9.1.
-    _prompts_less_hits("vllm:gpu_prefix_cache_hits_total"),
-    # V0.
     spec.Alternative(
-        requires=("vllm:prompt_tokens_total",),
-        counts=(spec.Count("vllm:prompt_tokens_total", "prompt"),),
+        requires=(_BY_SOURCE,),
+        counts=(
+            spec.Count(_BY_SOURCE, "prompt", where=_COMPUTED),
+            spec.Count(_BY_SOURCE, "cached_prompt", unless=_COMPUTED),
+        ),
     ),
+    # 0.9.2 to 0.15; the connector's hits are there from 0.11.2 on.
+    spec.prompt_less_cached(_PROMPT, _LOCAL_HITS, _CONNECTOR_HITS, requires=(_LOCAL_HITS,)),
+    # V1, 0.7.3 to 0.9.1.
+    spec.prompt_less_cached(_PROMPT, _GPU_HITS, requires=(_GPU_HITS,)),
+    # V0 counts no hits.
+    spec.prompt_less_cached(_PROMPT),
 )
-"""Prompt tokens: the first alternative counts whose required names are all on the page."""
 
 _PHASE_SECONDS: Final[spec.Group] = (
     # 0.6.6 and later.
@@ -77,7 +64,6 @@ _PHASE_SECONDS: Final[spec.Group] = (
         ),
     ),
 )
-"""Request seconds by phase: of the alternatives, the first whose required names are all on the page."""
 
 KV_ROLE: Final = spec.RoleFlag(
     flags=("--kv-transfer-config",),
@@ -95,11 +81,11 @@ _WORLD_FACTORS: Final = (
     spec.Factor(("--prefill-context-parallel-size", "-pcp")),
     spec.Factor(
         ("--data-parallel-size", "-dp"),
-        # External load balancing: one server, and one page, per rank.
-        unless=("--data-parallel-rank", "-dpn", "--data-parallel-external-lb", "-dpe"),
-        # Hybrid: one page per host.
-        narrow=("--data-parallel-hybrid-lb", "-dph", "--data-parallel-start-rank", "-dpr"),
-        narrowed=("--data-parallel-size-local", "-dpl"),
+        # External load balancing: each rank is a server with a page of its own.
+        one_with=("--data-parallel-rank", "-dpn", "--data-parallel-external-lb", "-dpe"),
+        # Hybrid load balancing: each host has one page, of its own ranks.
+        per_host_with=("--data-parallel-hybrid-lb", "-dph", "--data-parallel-start-rank", "-dpr"),
+        per_host_flags=("--data-parallel-size-local", "-dpl"),
     ),
 )
 
@@ -133,24 +119,22 @@ VLLM: Final = spec.Engine(
             "worker_addr",  # a page that the SGLang router collects
         ),
     ),
-    models=("model_name",),
-    stage="stage",  # vLLM-Omni: each stage on the page is a model
+    model_labels=("model_name",),
+    stage_label="stage",  # vLLM-Omni: each stage on the page is a model
     groups=(
-        _PROMPTS,
+        _PROMPT_TOKENS,
         spec.counter("vllm:generation_tokens_total", "generation"),
         spec.counter("vllm:request_success_total", "requests"),
         _PHASE_SECONDS,
         # 0.4.3 and later: requests that lost their KV cache and are computed again.
         spec.counter("vllm:num_preemptions_total", "preemptions"),
     ),
-    # The first on the page only checks the server's role: its tokens are cached prompt tokens of `groups`.
-    transferred=(
+    # These only check the server's role. `_PROMPT_TOKENS` counts the same tokens, as cached ones.
+    prompts_from_other_engines=(
         # 0.16.0 and later.
-        spec.Count(
-            "vllm:prompt_tokens_by_source_total", "prompt", where=spec.label("source", "external_kv_transfer")
-        ),
+        spec.Count(_BY_SOURCE, "prompt", where=spec.label("source", "external_kv_transfer")),
         # 0.11.2 and later.
-        spec.Count("vllm:external_prefix_cache_hits_total", "prompt"),
+        spec.Count(_CONNECTOR_HITS, "prompt"),
     ),
     running=(spec.Gauge("vllm:num_requests_running"),),
     waiting=(spec.Gauge("vllm:num_requests_waiting"),),
@@ -158,7 +142,6 @@ VLLM: Final = spec.Engine(
     kv_cache=(spec.CacheGauge("vllm:kv_cache_usage_perc"), spec.CacheGauge("vllm:gpu_cache_usage_perc")),
     # Observed live, from arrival on, also of requests that are aborted later.
     first_token=(spec.LatencyHistogram("vllm:time_to_first_token_seconds"),),
-    # The first on the page is taken.
     per_token=(
         # 0.11 and later: observed when a request ends, as 0 for an answer of one token.
         spec.LatencyHistogram("vllm:request_time_per_output_token_seconds"),
@@ -167,9 +150,9 @@ VLLM: Final = spec.Engine(
         # 0.3.3 to 0.14.1: the same under its former name.
         spec.LatencyHistogram("vllm:time_per_output_token_seconds", "tokens"),
     ),
-    created="vllm:prompt_tokens_created",
-    creates_late=True,  # the Rust frontend creates series with the first request
-    questions=(spec.MetadataQuery("version", version=("version",)),),
+    created="vllm:prompt_tokens_created",  # tells a restart where the page lacks the start of the process
+    series_appear_late=True,  # with the first request, in the Rust frontend
+    metadata_queries=(spec.MetadataQuery("version", version=("version",)),),
     commands=(
         spec.Command(
             # The Rust frontend starts a headless Python server.
@@ -178,15 +161,15 @@ VLLM: Final = spec.Engine(
             titles=(r"[\w.-]+::APIServer",),
             workers=(_ENGINE_CORE,),
             port=_PORT,
-            unix=("--uds",),
-            tls=("--ssl-keyfile", "--ssl-certfile"),
-            metrics_off=("--disable-log-stats",),
-            models=("--served-model-name", "--model"),
-            positional=True,
+            unix_socket_flags=("--uds",),
+            tls_flags=("--ssl-keyfile", "--ssl-certfile"),
+            metrics_off_flags=("--disable-log-stats",),
+            model_flags=("--served-model-name", "--model"),
+            positional_model=True,
             world_factors=_WORLD_FACTORS,
-            nodes=("--nnodes", "-n"),
-            ranks=("--node-rank", "-r"),
-            followers=("--headless",),
+            node_count_flags=("--nnodes", "-n"),
+            node_rank_flags=("--node-rank", "-r"),
+            follower_flags=("--headless",),
             max_running=MAX_NUM_SEQS,
             role=KV_ROLE,
         ),

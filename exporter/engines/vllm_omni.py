@@ -49,11 +49,11 @@ VLLM_OMNI: Final = replace(
         Command(
             programs=("vllm-omni serve",),
             port=8000,
-            tls=("--ssl-keyfile", "--ssl-certfile"),
+            tls_flags=("--ssl-keyfile", "--ssl-certfile"),
             metrics="off",
-            metrics_on=("--log-stats",),
-            models=("--served-model-name", "--model"),
-            positional=True,
+            metrics_on_flags=("--log-stats",),
+            model_flags=("--served-model-name", "--model"),
+            positional_model=True,
         ),
     ),
     manual=Manual(

@@ -32,17 +32,17 @@ XINFERENCE: Final = Engine(
         (Alternative((_REQUESTS,), (Count(_REQUESTS, "requests"), Count(_ERRORS, "requests", sign=-1))),),
     ),
     running=(Gauge("xinference:model_serve_count"),),
-    models=("model_uid", "model"),
-    creates_late=True,
+    model_labels=("model_uid", "model"),
+    series_appear_late=True,
     commands=(
         Command(
             programs=("xinference-local", "xinference-worker"),
             port=9997,
-            ports=("--port", "-p"),
-            hosts=("--host", "-H"),
+            port_flags=("--port", "-p"),
+            host_flags=("--host", "-H"),
             host="127.0.0.1",
             metrics_port=9998,
-            metrics_ports=("--metrics-exporter-port", "-mp"),
+            metrics_port_flags=("--metrics-exporter-port", "-mp"),
         ),
     ),
     manual=Manual(

@@ -70,7 +70,7 @@ class Mask:
         """Names that an engine is read by, with the colon as some writers turn it into an underscore."""
         self._families = {re.sub("_(bucket|count|sum|total)$", "", name) for name in self._names}
         """The same names as comments have them."""
-        self._models = {name for engine in known for name in engine.models}
+        self._models = {name for engine in known for name in engine.model_labels}
         self._models |= {named.label for engine in known for named in engine.named_by}
         """Labels of models."""
         self._expected: dict[str, set[str]] = {}
@@ -80,9 +80,9 @@ class Mask:
             choices += [choice for count in engine.counts() for choice in (count.where, count.unless)]
             choices += [choice for gauge in engine.gauges() for choice in (gauge.where, gauge.unless)]
             expected = [pair for choice in choices for pair in choice]
-            expected += [(name, engine.nameless) for name in engine.models]
-            if engine.role:
-                expected.append((engine.role, ("prefill", "decode")))
+            expected += [(name, engine.nameless) for name in engine.model_labels]
+            if engine.role_label:
+                expected.append((engine.role_label, ("prefill", "decode")))
             for name, values in expected:
                 self._expected.setdefault(name, set()).update(values)
         self._replaced: dict[str, str] = {}
@@ -140,13 +140,13 @@ class Mask:
             for key, mask in (("model_alias", self.model), ("build_info", self.version)):
                 if isinstance(document.get(key), str):
                     masked[key] = mask(document[key])
-        for question in engine.questions:
-            if question.path == path:
-                model, version = _at(document, question.model), _at(document, question.version)
+        for query in engine.metadata_queries:
+            if query.path == path:
+                model, version = _at(document, query.model), _at(document, query.version)
                 if model:
-                    masked = _with(masked, question.model, self.model(model))
+                    masked = _with(masked, query.model, self.model(model))
                 if version:
-                    masked = _with(masked, question.version, self.version(version))
+                    masked = _with(masked, query.version, self.version(version))
         return None if masked is None else json.dumps(masked, indent=2).encode() + b"\n"
 
     def model(self, name: str) -> str:
@@ -155,10 +155,10 @@ class Mask:
 
     def model_of(self, engine: Engine, name: str) -> str:
         """A model as it is read from a masked page: the name of a stage stays apart."""
-        model, colon, stage = name.rpartition(":") if engine.stage else (name, "", "")
+        model, colon, stage = name.rpartition(":") if engine.stage_label else (name, "", "")
         if not colon:
             return self.model(name)
-        return f"{self.model(model)}:{self._value(engine.stage, stage)}"
+        return f"{self.model(model)}:{self._value(engine.stage_label, stage)}"
 
     def version(self, text: str) -> str:
         """A version as it is, unless it is more than one."""

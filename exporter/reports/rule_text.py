@@ -152,7 +152,7 @@ def _value(value: object) -> str:
 def engine_words(engine: Engine) -> str:
     """One engine that the configuration describes."""
     counts = (f"{count.quantity} {'' if count.sign > 0 else '- '}{count.name}" for count in engine.counts())
-    models = f"models by {' or '.join(engine.models)}" if engine.models else "one model"
+    models = f"models by {' or '.join(engine.model_labels)}" if engine.model_labels else "one model"
     return f"{engine.name}: {', '.join(counts)}; {models}"
 
 
@@ -164,5 +164,5 @@ def engine_document(engine: Engine) -> dict[str, Any]:
             {"name": count.name, "quantity": count.quantity, "sign": count.sign, "scale": count.scale}
             for count in engine.counts()
         ],
-        "models": list(engine.models),
+        "models": list(engine.model_labels),
     }

@@ -82,8 +82,8 @@ ACME = Engine(
             ),
         ),
     ),
-    models=("model", "model_name"),
-    questions=(MetadataQuery("v1/models", model=("data", 0, "id")),),
+    model_labels=("model", "model_name"),
+    metadata_queries=(MetadataQuery("v1/models", model=("data", 0, "id")),),
     running=(Gauge("acme_slots", (("state", ("busy",)),)),),
     waiting=(Gauge("acme_queue"),),
     max_running=(Gauge("acme_slots_max"),),
@@ -91,7 +91,7 @@ ACME = Engine(
     first_token=(LatencyHistogram("acme_ttft_seconds"),),
     per_token=(LatencyHistogram("acme_itl_seconds", "tokens"),),
     repeated=frozenset({"tp_rank"}),
-    creates_late=True,
+    series_appear_late=True,
 )
 
 

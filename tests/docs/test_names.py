@@ -72,7 +72,8 @@ def wrong_flags(page: Path) -> list[str]:
         return []
     engines = {word for engine in ENGINES.values() for word in re.findall(r"--?[\w-]+", engine.manual.switch)}
     for _, row in COMMANDS:
-        engines.update(row.metrics_on, row.metrics_off, row.ports, row.hosts, row.models)
+        engines.update(row.metrics_on_flags, row.metrics_off_flags)
+        engines.update(row.port_flags, row.host_flags, row.model_flags)
     ours = known_names.flags() | known_names.benchmark_flags()
     accepted = ours | {flag.partition("=")[0] for flag in engines} | OTHERS_FLAGS
     mentioned = [re.match(r"--[\w.-]+", span) for span in spans(page)]

@@ -13,7 +13,7 @@ INVENTED = Engine(
     prefix="i_",
     default_port=1,
     fingerprint=Fingerprint(("i_busy_us",)),
-    models=("served", "model"),
+    model_labels=("served", "model"),
     groups=(
         (Alternative(("i_busy_us",), (Count("i_busy_us", "prefill_seconds", scale=1e-6),)),),
         (
@@ -115,7 +115,7 @@ def test_a_model_label_that_names_none_is_no_name() -> None:
 )
 def test_the_role_of_a_server_is_that_of_all_its_series(roles: tuple[str, str], role: str) -> None:
     """A page of both, or of one that changes it, is of neither."""
-    engine = replace(INVENTED, role="kind")
+    engine = replace(INVENTED, role_label="kind")
     page = interpretation(f'i_cached{{kind="{roles[0]}"}} 1\ni_queue{{kind="{roles[1]}"}} 1', engine=engine)
     assert page.role == role
 

@@ -49,13 +49,13 @@ def test_every_engine_is_described(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_that_is_never_read_is_read(name: str) -> None:
-    """Neither as metrics nor as a question; a question is for what metrics do not tell."""
+    """Neither as metrics nor as a metadata query, which is for what metrics lack."""
     engine = ENGINES[name]
     never = {path for path, _ in engine.manual.never_read}
-    requested = {"/" + question.path for question in engine.questions}
+    requested = {"/" + query.path for query in engine.metadata_queries}
     assert not never & {engine.default_path, *requested}
-    assert all(question.model or question.version for question in engine.questions)
-    assert not engine.models or engine.nameless or not any(q.model for q in engine.questions)
+    assert all(query.model or query.version for query in engine.metadata_queries)
+    assert not engine.model_labels or engine.nameless or not any(q.model for q in engine.metadata_queries)
 
 
 def _started(engine: Engine) -> list[tuple[int | None, str]]:
@@ -79,4 +79,4 @@ def test_an_engine_that_must_be_switched_on_says_how(name: str) -> None:
     """As its command's row knows it."""
     for row in ENGINES[name].commands:
         if row.metrics == "off":
-            assert any(flag in ENGINES[name].manual.switch for flag in row.metrics_on)
+            assert any(flag in ENGINES[name].manual.switch for flag in row.metrics_on_flags)

@@ -14,7 +14,7 @@ sglang:generation_tokens_total{model_name="m"} 40
 def test_a_page_before_the_first_request_is_recognized(recognize_page: RecognizePage) -> None:
     """Trap: families of tokens are absent until a request has finished."""
     assert ENGINES["sglang"] is recognize_page('sglang:num_running_reqs{model_name="m",tp_rank="0"} 0')
-    assert ENGINES["sglang"].creates_late
+    assert ENGINES["sglang"].series_appear_late
 
 
 def test_an_underscore_stands_for_the_colon(recognize_page: RecognizePage) -> None:
@@ -212,6 +212,6 @@ def test_one_of_a_disaggregated_pair_says_which(interpret_page: InterpretPage, r
 
 def test_what_no_read_may_ask_is_not_asked() -> None:
     """Law: /server_info makes the scheduler answer."""
-    requested = {question.path for question in ENGINES["sglang"].questions}
+    requested = {query.path for query in ENGINES["sglang"].metadata_queries}
     assert not requested & {"server_info", "get_server_info"}
     assert ENGINES["sglang"].manual.never_read[0][0] == "/server_info"

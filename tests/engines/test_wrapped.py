@@ -134,7 +134,7 @@ def test_what_ray_has_not_counted_yet_is_absent(interpret_page: InterpretPage) -
     """Trap: an increment of zero is skipped, so that a page without counters is no failure."""
     page = interpret_page("ray", 'ray_vllm_num_requests_running{model_name="m"} 0')
     assert (page.counters, page.models) == ((), ("m",))
-    assert ENGINES["ray"].creates_late
+    assert ENGINES["ray"].series_appear_late
 
 
 def test_requests_of_nim_are_counted_once(interpret_page: InterpretPage) -> None:

@@ -181,7 +181,7 @@ class Survey:
         One that its engine names models by stays: with `honor_labels` it may be of the page all the same.
         """
         of_target = self.target_labels.get(TargetKey.of(labels), ())
-        model_labels = {each for engine in self.engines_of(target_of(labels)) for each in engine.models}
+        model_labels = {each for engine in self.engines_of(target_of(labels)) for each in engine.model_labels}
         foreign = {
             each for each, value in labels.items() if each not in model_labels and (each, value) in of_target
         }

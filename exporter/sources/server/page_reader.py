@@ -168,7 +168,7 @@ class PageReader:
 
 def _may_lack_tokens(engine: Engine, page: Page, answer: HttpResponse) -> bool:
     """Whether a page without token counters is the engine's, before its first use or for good."""
-    if engine.tokens and not engine.creates_late:
+    if engine.tokens and not engine.series_appear_late:
         return False
     if engine.fingerprint.matches(page) or not answer.body.strip() or announces(engine, answer.body):
         return True

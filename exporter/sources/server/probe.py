@@ -44,7 +44,7 @@ class ServerProbe:
         if is_new:
             self._process = process
             self._info = ServerInfo()
-        for query in engine.questions:
+        for query in engine.metadata_queries:
             asks_model = bool(query.model) and not self._info.model
             asks_version = bool(query.version) and not self._info.version and is_new
             if not (asks_model or asks_version):

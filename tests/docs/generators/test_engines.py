@@ -60,12 +60,12 @@ def test_every_sentence_for_operators_is_on_the_page(name: str) -> None:
         assert f"\n- {sentence}\n" in text
     assert f"- A read {engine.manual.reading[0].lower()}{engine.manual.reading[1:]}\n" in text
     assert all(f"- Never read: `{path}`, for {why}.\n" in text for path, why in engine.manual.never_read)
-    assert all(f"`/{question.path}`" in text for question in engine.questions)
+    assert all(f"`/{query.path}`" in text for query in engine.metadata_queries)
     assert f":{engine.default_port}{engine.default_path}`" in section("At a glance")
     assert engine.manual.switch in text
     for row in engine.commands:
         if row.metrics == "on":
-            assert all(f"`{flag}`" in text for flag in row.metrics_off)
+            assert all(f"`{flag}`" in text for flag in row.metrics_off_flags)
 
 
 def test_a_sum_is_written_as_the_engine_is_read() -> None:
