@@ -9,6 +9,7 @@ import ipaddress
 import itertools
 import logging
 import socket
+import sys
 import termios
 import threading
 from collections import Counter
@@ -33,6 +34,9 @@ _ACCEPT_RETRY: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 10
 
 _WARN_AGAIN: Final[Nanoseconds] = 60 * NANOSECONDS_PER_SECOND
 """Time after which a problem that goes on is logged again."""
+
+_WARNINGS_MAX: Final = 8
+"""How many problems are logged in the time of `_WARN_AGAIN`."""
 
 _SILENT_AFTER: Final[Nanoseconds] = NANOSECONDS_PER_SECOND // 50
 """Age from which a connection whose client has sent nothing gives way first."""
@@ -72,10 +76,13 @@ class _Connection:
         """Whether it gave its place to another connection. Its thread has yet to end."""
 
     def note_sent(self) -> None:
-        """Ask the kernel whether the client has sent anything, read or not (tcp(7), SIOCINQ)."""
-        if not self.has_sent:
-            with contextlib.suppress(OSError, ValueError):  # its thread closed it in between
-                self.has_sent = any(fcntl.ioctl(self.stream, termios.FIONREAD, bytes(4)))
+        """Note whether the client has sent bytes that its thread has not read yet (tcp(7), SIOCINQ)."""
+        if self.has_sent:
+            return
+        # The thread may close the stream: ValueError before the call, OSError during it.
+        with contextlib.suppress(OSError, ValueError):
+            unread_bytes = fcntl.ioctl(self.stream, termios.FIONREAD, bytes(4))
+            self.has_sent = int.from_bytes(unread_bytes, sys.byteorder) > 0
 
 
 class _PlaceClaim(NamedTuple):
@@ -83,10 +90,10 @@ class _PlaceClaim(NamedTuple):
 
     may_speak: bool
     """Whether its client has sent something, or has had no time to."""
-    fewer: int
-    """The number of its network's connections, negative: the network with most gives way."""
+    minus_network_count: int
+    """Number of connections of its network, with a minus: the network with most gives way."""
     turn: int
-    """As `_Connection.turn`: the connection that has waited longest gives way."""
+    """The same as `_Connection.turn`: the connection that has waited longest gives way."""
 
 
 class Waiting(AbstractContextManager[None]):
@@ -105,7 +112,8 @@ class Waiting(AbstractContextManager[None]):
             self._changed.notify_all()
 
     def __exit__(self, *_: object) -> None:
-        # Without the lock: a connection that is cut right now loses one request, which its client repeats.
+        # Without the lock: a request need not wait while another connection's place is decided.
+        # A connection that is cut right now loses its request, which the client repeats.
         self._connection.turn = None
         self._connection.has_sent = True
 
@@ -138,10 +146,8 @@ class Listener:
         self._order = itertools.count()
         self._threads = KeptThreads("web-client", STACK_BYTES, last_seconds=_KEPT_SECONDS)
         self._acceptor: threading.Thread | None = None
-        self._problem = ""
-        """The last problem that was logged."""
-        self._problem_at: Nanoseconds = 0
-        """When it was logged."""
+        self._logged_problems: dict[str, Nanoseconds] = {}
+        """Problems that were logged within `_WARN_AGAIN`, each with the time of its record."""
 
     def start(self) -> None:
         """Begin to accept.
@@ -166,20 +172,24 @@ class Listener:
         self._threads.close()
 
     def _accept(self) -> None:
-        """Accept until the stop. A failure that repeats is logged once a minute."""
+        """Accept until the stop. A failed accept is logged, and tried again after `_ACCEPT_RETRY`."""
         while not self._stop.is_set():
             try:
                 self._accept_one()
             except Exception as error:  # noqa: BLE001  # logged; the next connection is accepted
                 if self._stop.is_set():
                     return
-                problem = str(error) or type(error).__name__
-                now = self._clock.elapsed()
-                if problem != self._problem or now - self._problem_at > _WARN_AGAIN:
-                    _LOG.warning("connection not accepted", extra={"problem": problem})
-                    self._problem = problem
-                    self._problem_at = now
+                self._warn(str(error) or type(error).__name__)
                 self._clock.wait(self._stop, _ACCEPT_RETRY)
+
+    def _warn(self, problem: str) -> None:
+        """Log a problem once in the time of `_WARN_AGAIN`, and at most `_WARNINGS_MAX` problems in it."""
+        now = self._clock.elapsed()
+        logged = {text: at for text, at in self._logged_problems.items() if now - at <= _WARN_AGAIN}
+        if problem not in logged and len(logged) < _WARNINGS_MAX:
+            _LOG.warning("connection not accepted", extra={"problem": problem})
+            logged[problem] = now
+        self._logged_problems = logged
 
     def _accept_one(self) -> None:
         """Accept one connection, and serve it or answer 503.
@@ -187,7 +197,9 @@ class Listener:
         It is served if a place is free, or if another connection gives way in time.
         """
         stream, address = self._listening.accept()
-        connection = _Connection(stream, str(address[0]), next(self._order), self._clock.elapsed())
+        peer = str(address[0])
+        # From its birth on it waits for its client: `turn` has a number.
+        connection = _Connection(stream, peer, turn=next(self._order), accepted_at=self._clock.elapsed())
         take_place = partial(self._take_place, connection)  # tried again whenever a connection ends or waits
         try:
             with self._lock:
@@ -202,16 +214,17 @@ class Listener:
             raise
 
     def _take_place(self, connection: _Connection) -> bool:
-        """Give a connection a place if one can be had, under the lock.
+        """Give a connection a place, under the lock. Returns whether a place could be had.
 
-        Where all places are taken, one that waits for its client is cut for it. No connection is cut while as
-        many as `_CUT_MAX` are still ending: a new one could not be added then.
+        Where all places are taken, another connection that waits for its client is cut, unless as many as
+        `_CUT_MAX` are still ending. At the stop there are no places.
         """
-        if len(self._connections) >= self._limits.connections + _CUT_MAX:
+        if self._stop.is_set():
             return False
         served = [other for other in self._connections if not other.is_cut]
         if len(served) >= self._limits.connections:
-            first = self._first_to_give_way(served)
+            ending = len(self._connections) - len(served)
+            first = None if ending >= _CUT_MAX else self._first_to_give_way(served)
             if first is None:
                 return False
             first.is_cut = True

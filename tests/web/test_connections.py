@@ -4,13 +4,14 @@ import itertools
 import select
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
 from exporter.clock import SystemClock
 from exporter.web.limits import WebLimits
+from exporter.web.listener import Listener, Waiting
 from tests.clocks import noon
 from tests.exporter_threads import ended, running
 
@@ -340,6 +341,36 @@ def test_stopping_does_not_wait_for_ever(serve: Serve, monkeypatch: pytest.Monke
     assert ended("web")
 
 
+def test_a_place_that_the_stop_frees_is_not_given_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that waits for it is refused: nothing would cut that one later."""
+    served: list[str] = []
+    is_full = threading.Event()
+
+    def serve_until_cut(stream: socket.socket, peer: str, waiting: Waiting) -> None:
+        served.append(peer)
+        with waiting:
+            pass
+        stream.recv(1)
+
+    def no_connection_gives_way(_listener: Listener, _served: object) -> None:
+        is_full.set()
+
+    monkeypatch.setattr("exporter.web.listener._CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(Listener, "_first_to_give_way", no_connection_gives_way)
+    limits = WebLimits(connections=1, admission=500 * MILLISECOND)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = listening.getsockname()
+        listener = Listener(listening, serve_until_cut, SystemClock(), limits)
+        listener.start()
+        with socket.create_connection(address), socket.create_connection(address) as second:
+            second.settimeout(30)
+            assert is_full.wait(30)
+            listener.close()
+            assert status(second.recv(65536)) == 503
+    assert ended("web")
+    assert served == ["127.0.0.1"]
+
+
 def no_thread(*_: object) -> None:
     raise RuntimeError("can't start new thread")
 
@@ -366,24 +397,44 @@ def test_a_thread_that_cannot_start_costs_its_connection_only(
     assert not_accepted(caplog) == ["can't start new thread"]
 
 
-def test_trouble_is_logged_once_a_minute(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """However many clients it strikes; another trouble is told at once."""
-    caplog.set_level("WARNING")
-    site = serve(None)
+def refuse_accepts(monkeypatch: pytest.MonkeyPatch, failures: Iterable[Exception]) -> None:
+    """Let accept(2) fail in this way, once for each failure."""
     accept = socket.socket.accept
-    failures: list[Exception] = [MemoryError(), OSError(24, "Too many open files")] + [MemoryError()] * 3
+    left = iter(failures)
 
     def scarce(listening: socket.socket) -> Any:
-        if failures:
-            raise failures.pop()
+        for failure in left:
+            raise failure
         return accept(listening)
 
     monkeypatch.setattr(socket.socket, "accept", scarce)
+
+
+def test_trouble_is_logged_once_a_minute(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many clients it strikes, and whatever strikes in between; other trouble is logged at once."""
+    caplog.set_level("WARNING")
+    site = serve(None)
+    refuse_accepts(monkeypatch, [MemoryError(), OSError(24, "Too many open files")] * 3)
     assert status(site.say(CLOSING)) == 200  # the acceptor was already waiting in accept(2)
     assert status(site.say(CLOSING)) == 200
-    assert not_accepted(caplog) == ["MemoryError", "[Errno 24] Too many open files", "MemoryError"]
+    assert not_accepted(caplog) == ["MemoryError", "[Errno 24] Too many open files"]
+
+
+def test_trouble_of_many_kinds_is_logged_eight_times_a_minute(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hundred problems, each another one, and again a minute later."""
+    caplog.set_level("WARNING")
+    site = serve(None, clock=noon())  # to wait moves this clock by 0.1 s
+    many = [OSError(number, "strange") for number in range(1000, 1100)]
+    refuse_accepts(monkeypatch, [*many, *[MemoryError()] * 510, *many])
+    assert status(site.say(CLOSING)) == 200  # the acceptor was already waiting in accept(2)
+    assert status(site.say(CLOSING)) == 200
+    first_eight = [f"[Errno {number}] strange" for number in range(1000, 1008)]
+    # The first eight are a minute old at 60.1 s: one failure of memory is logged, and then seven more.
+    assert not_accepted(caplog) == [*first_eight, "MemoryError", *first_eight[:7]]
 
 
 def test_a_full_file_table_is_waited_out(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,15 +467,7 @@ def test_trouble_that_goes_on_is_logged_again(
     """Ten failures a second for 130 seconds: at the start, and after each minute."""
     caplog.set_level("WARNING")
     site = serve(None, clock=noon())  # to wait moves this clock
-    accept = socket.socket.accept
-    failures = itertools.repeat(MemoryError(), 1300)
-
-    def scarce(listening: socket.socket) -> Any:
-        for failure in failures:
-            raise failure
-        return accept(listening)
-
-    monkeypatch.setattr(socket.socket, "accept", scarce)
+    refuse_accepts(monkeypatch, itertools.repeat(MemoryError(), 1300))
     assert status(site.say(CLOSING)) == 200  # the acceptor was already waiting in accept(2)
     assert status(site.say(CLOSING)) == 200
     assert not_accepted(caplog) == ["MemoryError"] * 3
