@@ -63,10 +63,11 @@ class Launch:
     """Launch of an API server, as far as its command line has it."""
 
     engine: str
-    port: int | None = None
-    """Port of its API; `None` if unknown or a Unix socket."""
-    explicit_port: bool = False
-    """Whether the command line has the port, and not the engine's default."""
+    default_port: int | None = None
+    """Its engine's default port; `None` if unknown, or where the command line names a port or a Unix
+    socket."""
+    named_port: int | None = None
+    """Port that its command line names; `None` where it names none."""
     host: str = ""
     """Address that it binds; empty for all interfaces."""
     scheme: str = "http"
@@ -91,6 +92,11 @@ class Launch:
     """Largest number of sequences that it runs at once; `None` without a flag."""
     role: Role = ""
     """Its part of a disaggregated pair; empty without one."""
+
+    @property
+    def port(self) -> int | None:
+        """Port of its API: the named one, else the default; `None` if unknown or a Unix socket."""
+        return self.default_port if self.named_port is None else self.named_port
 
 
 class _Options:
@@ -191,14 +197,16 @@ def launch(argv: Sequence[str]) -> Launch | None:
     if command.role is not None:
         valued |= {*command.role.flags}
     options = _Options(rest or (), frozenset(valued))
-    stated = options.number(command.port_flags)
+    named = options.number(command.port_flags)
     host = options.value(command.host_flags) or command.host
     if address := options.value(command.address_flags):
         host, _, digits = address.rpartition(":")
-        stated = int(digits) if _NUMBER.fullmatch(digits) else None
-    port = _port(stated if stated is not None else command.port)
+        named = int(digits) if _NUMBER.fullmatch(digits) else None
+    named_port = _port(named)
+    default_port = _port(command.port) if named is None else None
     if options.has(command.unix_socket_flags) or host.endswith(".sock"):
-        port = None
+        named_port = default_port = None
+    port = default_port if named_port is None else named_port
     metrics_port = options.number(command.metrics_port_flags, command.metrics_port)
     if metrics_port is None and port is not None and not command.metrics_apart:
         metrics_port = port + 1 if options.has(command.metrics_at_next_port_flags) else port
@@ -210,8 +218,8 @@ def launch(argv: Sequence[str]) -> Launch | None:
     rank = options.number(command.node_rank_flags, 0) or 0
     return Launch(
         engine=engine,
-        port=port,
-        explicit_port=stated is not None and port is not None,
+        default_port=default_port,
+        named_port=named_port,
         host="" if host in _WILDCARDS else label(host),
         scheme="https" if options.has(command.tls_flags) else "http",
         metrics_port=_port(metrics_port),

@@ -304,11 +304,11 @@ def test_only_a_flag_tells_a_port_for_sure() -> None:
     """A default may be overruled by a file or the environment; what is no port is not told."""
     lines = (f"{VLLM} m", f"{VLLM} m --port 8000", f"{VLLM} m --port 99999", f"{VLLM} m --port x")
 
-    assert [(parse_launch(line).port, parse_launch(line).explicit_port) for line in lines] == [
-        (8000, False),
-        (8000, True),
-        (None, False),
-        (8000, False),
+    assert [(parse_launch(line).default_port, parse_launch(line).named_port) for line in lines] == [
+        (8000, None),
+        (None, 8000),
+        (None, None),
+        (8000, None),
     ]
 
 

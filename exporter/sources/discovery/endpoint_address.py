@@ -66,11 +66,11 @@ def holders_of_ports(servers: Iterable[NamedServer]) -> PortHolders:
     holders: dict[NetworkPort, set[str]] = {}
     for server in servers:
         group, api = server.group, server.api
-        if group is None or api is None or group.network is None:
+        if group is None or api is None or group.network_number is None:
             continue
         for port in (api.metrics_port, api.port):
             if port is not None:
-                holders.setdefault(NetworkPort(group.network, port), set()).add(group.id)
+                holders.setdefault(NetworkPort(group.network_number, port), set()).add(group.id)
     return holders
 
 
@@ -103,7 +103,7 @@ def metrics_target(server: NamedServer, moment: ScanTime, port_holders: PortHold
     """The server that answers."""
     port = wanted or _port(server, api)
     if group is not None and router is None:
-        holders = port_holders.get(NetworkPort(group.network, port), ())
+        holders = port_holders.get(NetworkPort(group.network_number, port), ())
         is_own = api is None and port == _port_of_a_rule(server)
         if holders and group.id not in holders and not is_own:
             raise SkipServerError(FailureReason.ADDRESS_TAKEN)
@@ -165,7 +165,7 @@ def _port(server: NamedServer, api: ApiServer | None) -> int:
         port = launch.metrics_port or launch.port
     else:
         port = api.metrics_port
-        reason = api.claim or reason
+        reason = api.port_fault or reason
     if port is None:
         raise SkipServerError(reason)
     return port

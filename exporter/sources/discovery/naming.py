@@ -147,7 +147,7 @@ class ServerCandidate:
             # Each container may have all ports to itself.
             words += [start.model] if start.model and (group.container or router is not None) else []
         # Of a port of the host there is one; another network is not read yet.
-        on_host = self.port is not None and (group.on_host or group.network is None)
+        on_host = self.port is not None and (group.on_host or group.network_number is None)
         return with_suffix(":".join(words), "" if on_host else self.claim_suffix), True
 
 
@@ -374,7 +374,7 @@ def ports_of(groups: Iterable[ProcessGroup]) -> dict[str, int | None]:
             and other.user == group.user
             and rival.router is None
             and rival.possible_port == possible
-            and (group.network is None or other.network in (None, group.network))
+            and (group.network_number is None or other.network_number in (None, group.network_number))
             for other, rival in servers
         )
         ports[group.id] = api.certain_port or (None if is_contested else possible)

@@ -320,12 +320,12 @@ def _discovered(endpoint: _Endpoint, holders: Iterable[Holder]) -> DiscoveredSer
     server = endpoint.server
     group, start, tenant = server.group, server.launch, server.tenant
     where = ""
-    claim = None
+    port_fault = None
     if group is not None:
         where = group.unit
         if not where and group.container:
             where = f"{group.runtime or 'container'} {group.container[:12]}"
-        claim = None if group.server is None else group.server.claim
+        port_fault = None if group.server is None else group.server.port_fault
     return DiscoveredServer(
         key=server.key,
         engine="" if start is None else start.engine,
@@ -336,5 +336,6 @@ def _discovered(endpoint: _Endpoint, holders: Iterable[Holder]) -> DiscoveredSer
         url=masked(endpoint.target.url) if endpoint.target is not None and endpoint.reason is None else "",
         skip_reason=endpoint.reason,
         rule=server.denied if server.rule is None else server.rule.source,
-        refused=server.refused or ("" if claim is None else f"{claim.problem}. {claim.remedy}"),
+        refused=server.refused
+        or ("" if port_fault is None else f"{port_fault.problem}. {port_fault.remedy}"),
     )

@@ -223,7 +223,7 @@ def _api_servers(cluster: _Cluster) -> dict[int, ApiServer]:
             process=ProcessId(pid, cluster.processes[pid].started),
             launch=replace(_completed(own, completing), routes=own.routes or pid in routers),
             serving=(pid, *descendants[: SERVING_MAX - 1]),
-            started_by=nesting.router_of.get(pid),
+            router_pid=nesting.router_of.get(pid),
         )
     return servers
 
@@ -259,21 +259,21 @@ def _nesting(cluster: _Cluster, launches: Mapping[int, Launch]) -> _Nesting:
 def _is_model_of_router(child: Launch, router: Launch) -> bool:
     """Whether a llama.cpp was started by another one for one model: it names a port of its own."""
     is_llamacpp = child.engine == router.engine == LLAMACPP.name
-    return is_llamacpp and child.explicit_port and child.port != router.port
+    return is_llamacpp and child.named_port not in (None, router.port)
 
 
 def _completed(own: Launch, others: Iterable[Launch]) -> Launch:
     """A server's launch, with what it leaves open from the first launch of its engine that has it."""
     launches = [own, *(other for other in others if other.engine == own.engine)]
-    with_port = next((launch for launch in launches if launch.explicit_port), own)
+    with_port = next((launch for launch in launches if launch.named_port is not None), own)
     with_model = next((launch for launch in launches if launch.model), own)
     # The metrics go with the API to another port, else they are where another process serves them.
     candidates = [with_port, *launches[1:]]
     with_metrics = next((launch for launch in candidates if launch.metrics_port is not None), with_port)
     return replace(
         own,
-        port=with_port.port,
-        explicit_port=with_port.explicit_port,
+        default_port=with_port.default_port,
+        named_port=with_port.named_port,
         host=with_port.host,
         metrics_port=with_metrics.metrics_port,
         # A part with a port for metrics serves them there: Ray's agent, whatever Ray Serve's proxy does.

@@ -1,6 +1,7 @@
-"""Groups of the processes that compute on GPUs, and the API server of each: the records.
+"""Records of the processes that compute on GPUs: their groups, and the API server of each group.
 
-`grouping` makes them of the processes of a host; `listening` adds the ports and sockets.
+`grouping` makes the groups of a host's processes by cgroup, user and ancestry. `listening` then adds to each
+group what its sockets show.
 """
 
 from dataclasses import dataclass
@@ -26,35 +27,37 @@ class ProcessId(NamedTuple):
 
     @property
     def identity(self) -> str:
-        """Its text, which no later process shares."""
+        """Its text, like `4711:81500000000`, which no later process shares."""
         return f"{self.pid}:{self.started}"
 
 
 @dataclass(frozen=True, slots=True)
 class ApiServer:
-    """The API server of a group.
+    """The API server of a group."""
 
-    `grouping` knows its process, launch, serving processes and starter; `listening` adds all other fields.
-    """
+    # What `grouping` finds by processes and command lines.
 
     process: ProcessId
     launch: Launch
     """Its launch, completed by those of its parts: a TGI router, the vLLM inside a NIM."""
     serving: tuple[int, ...] = ()
     """The ids of its process, first, and of its descendants: their sockets are the server's."""
-    started_by: int | None = None
-    """The id of the llama.cpp router's process that started it for one model, `None` without a router."""
+    router_pid: int | None = None
+    """The id of the llama.cpp router that started it for one model, `None` without a router."""
+
+    # What `listening` finds by sockets. Without sockets to read, these stay at their defaults.
+
     router: "ApiServer | None" = None
-    """The llama.cpp router that started it for one model, `None` without a router."""
+    """The server whose process is `router_pid`."""
     port: int | None = None
     """The port at which its API listens, `None` if unknown."""
     metrics_port: int | None = None
     """The port of its metrics page, `None` if unknown."""
-    claim: FailureReason | None = None
-    """Fault of the port that its command line names, `None` without one.
+    port_fault: FailureReason | None = None
+    """Why the port of its launch is not its own, `None` where nothing speaks against it.
 
     `PORT_TAKEN`: another user listens there, or did last. `PORT_CONTESTED`: another group of the same user
-    names it too, and the owner of the socket is unknown.
+    claims it too, and the owner of the socket is unknown.
     """
     reach: Reach = "unknown"
     """From where its port can be reached."""
@@ -63,16 +66,17 @@ class ApiServer:
 
     @property
     def certain_port(self) -> int | None:
-        """The port at which it listens, or that its command line names undisputed."""
-        is_undisputed = self.launch.explicit_port and not self.claim
-        named = self.launch.port if is_undisputed else None
-        return self.port or named
+        """The port at which it listens, else the port that its command line names, without a fault."""
+        if self.port is not None or self.port_fault is not None:
+            return self.port
+        return self.launch.named_port
 
     @property
     def possible_port(self) -> int | None:
-        """Its certain port, or its engine's default where the port has no fault."""
-        default = None if self.claim else self.launch.port
-        return self.certain_port or default
+        """Its certain port, else its engine's default, without a fault."""
+        if self.port is not None or self.port_fault is not None:
+            return self.port
+        return self.launch.port
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,29 +84,37 @@ class ProcessGroup:
     """Processes that belong together: at most one API server, and the processes that compute for it."""
 
     id: str
-    """Lasts as long as the group: its cgroup's path and its user, with a process behind `#` where they have
-    more than one group."""
+    """Its cgroup's path and its user: `/system.slice/vllm.service:1000`. It lasts as long as the group.
+
+    Groups that share both have the id and start of a process too: `/user.slice:1000#4711.81500000000`.
+    """
     name: str
-    """The program that computes, for a group without a server (`unmatched:<name>`)."""
+    """The program that computes, like `python`. It names a group without a server: `unmatched:python`."""
+
+    # The processes.
+
     computing: tuple[ProcessId, ...]
     """NVML's processes in it, none for a server that holds no GPU itself."""
     started: Nanoseconds
-    """When the first of these processes and its server began, in boot time."""
+    """The earliest start of its processes, the server's included, in boot time."""
+    server: ApiServer | None = None
+    sockets: Sockets | None = None
+    """Its network and listening sockets, which `listening` adds; `None` if unknown."""
+
+    # Who runs them, and in what.
+
+    user: int | None = None
+    """Its uid, `None` for a program that runs as another user than the one who started it."""
     container: str = ""
     runtime: str = ""
     pod: str = ""
     """The uid of its pod; of a static pod its config hash."""
     unit: str = ""
     """Its systemd unit or Slurm job, for people."""
-    server: ApiServer | None = None
     system_unit: str = ""
     """The unit of the host's own service manager, which no user can name; empty for what users start."""
     delegated: bool = False
     """Whether a user's manager named its cgroup."""
-    sockets: Sockets | None = None
-    """Its network and listening sockets, which `listening` adds; `None` if unknown."""
-    user: int | None = None
-    """Its uid, `None` for a program that runs as another user than the one who started it."""
 
     @property
     def is_go_between(self) -> bool:
@@ -110,15 +122,16 @@ class ProcessGroup:
         return self.name in GO_BETWEENS and self.server is None
 
     def may_compute_through(self, between: "ProcessGroup") -> bool:
-        """Whether `between` is a go-between for this group: of its user and container, or of root's."""
+        """Whether `between` is a go-between that may compute for this group."""
         if self.is_go_between or not between.is_go_between:
             return False
-        if between.user == 0 and not between.container:
-            return True
-        return between.user is not None and (self.user, self.container) == (between.user, between.container)
+        # Root's MPS on the host computes for all users, any other one for its own user and container.
+        is_host_wide = between.user == 0 and not between.container
+        is_of_same_user = between.user is not None and between.user == self.user
+        return is_host_wide or (is_of_same_user and between.container == self.container)
 
     @property
-    def network(self) -> int | None:
+    def network_number(self) -> int | None:
         """The number of its network namespace, `None` if unknown."""
         return None if self.sockets is None else self.sockets.network.number
 

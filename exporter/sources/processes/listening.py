@@ -103,9 +103,9 @@ class _OpenServer(_OpenGroup):
         if not launch.serves or launch.port is None:
             return None
         if any(socket.port == launch.port for socket in self.listening):
-            evidence = Evidence.NAMED if launch.explicit_port else Evidence.DEFAULT
+            evidence = Evidence.DEFAULT if launch.named_port is None else Evidence.NAMED
             return _Port(launch.port, evidence if self.by_process is None else Evidence.SHOWN)
-        if launch.explicit_port:
+        if launch.named_port is not None:
             return None
         # A file or the environment sets another port: the only one of the first process with any, since
         # workers listen too, for each other.
@@ -118,14 +118,14 @@ class _OpenServer(_OpenGroup):
     def last_port_left(self, owned_ports: set[int]) -> int | None:
         """The only port without another owner, in the network of a pod or container."""
         launch = self.server.launch
-        is_known = self.by_process is not None or self.network.on_host or launch.explicit_port
-        if is_known or not launch.serves or launch.port is None:
+        is_known = self.by_process is not None or self.network.on_host
+        if is_known or not launch.serves or launch.default_port is None:
             return None
         ports = {socket.port for socket in self.listening if not procfs.loopback(socket.host)}
         left = ports - owned_ports
         return left.pop() if len(left) == 1 else None
 
-    def at(self, port: int | None, claim: FailureReason | None) -> ProcessGroup:
+    def at(self, port: int | None, fault: FailureReason | None) -> ProcessGroup:
         """The group with its server at a port."""
         launch = self.server.launch
         metrics_port = launch.metrics_port
@@ -142,7 +142,7 @@ class _OpenServer(_OpenGroup):
             metrics_port if port is None else port, self.wanted if self.by_process is None else ""
         )
         server = replace(
-            self.server, port=port, metrics_port=metrics_port, claim=claim, reach=reach, hosts=hosts
+            self.server, port=port, metrics_port=metrics_port, port_fault=fault, reach=reach, hosts=hosts
         )
         return replace(self.group, server=server, sockets=sockets)
 
@@ -227,14 +227,14 @@ def _with_ports(
             number = port.number
         if number is None and launch.serves and launch.port is not None:
             proc.failures["not_listening"] += 1
-        claim: FailureReason | None = None
+        fault: FailureReason | None = None
         if name in contested:
-            claim = FailureReason.PORT_CONTESTED
+            fault = FailureReason.PORT_CONTESTED
         elif launch.port is not None and launch.port not in {socket.port for socket in server.listening}:
             last_user = last_users.get(NetworkPort(network.number, launch.port), user)
             if last_user != user or any(socket.port == launch.port for socket in network.listeners):
-                claim = FailureReason.PORT_TAKEN
-        placed[name] = server.at(number, claim)
+                fault = FailureReason.PORT_TAKEN
+        placed[name] = server.at(number, fault)
     by_pid: dict[int, ApiServer] = {}
     for name, server in by_group.items():
         api = placed[name].server or server.server
@@ -246,8 +246,8 @@ def _with_ports(
     for at in list(last_users)[:-LAST_USERS_MAX]:
         del last_users[at]
     for name, group in placed.items():
-        router = None if group.server is None else by_pid.get(group.server.started_by or 0)
-        if group.server is not None and router is not None:
+        if group.server is not None and group.server.router_pid in by_pid:
+            router = by_pid[group.server.router_pid]
             placed[name] = replace(group, server=replace(group.server, router=router))
     return placed
 

@@ -43,7 +43,7 @@ def cut(*instances: str) -> tuple[MigInstance, ...]:
 
 def api(pid: int, port: int | None = 8000, **fields: Any) -> ApiServer:
     """A vLLM server that answers at loopback of the daemon's own network."""
-    how = fields.pop("launch", None) or Launch("vllm", port, explicit_port=True, metrics_port=port)
+    how = fields.pop("launch", None) or Launch("vllm", named_port=port, metrics_port=port)
     words = {"port": port, "metrics_port": port, "reach": "here", "hosts": ("127.0.0.1",), **fields}
     return ApiServer(ProcessId(pid, 100 * SECOND + pid), how, **words)
 

@@ -94,7 +94,7 @@ servers = st.builds(
     reach=st.sampled_from(["here", "address", "loopback", "unknown"]),
     hosts=hosts,
     router=st.none() | st.none() | routers,
-    claim=st.sampled_from([None, None, FailureReason.PORT_TAKEN, FailureReason.PORT_CONTESTED]),
+    port_fault=st.sampled_from([None, None, FailureReason.PORT_TAKEN, FailureReason.PORT_CONTESTED]),
 )
 listening_sockets = st.lists(
     st.builds(ListeningSocket, st.sampled_from(["", *HOSTS]), ports.filter(bool), pids, st.just(0)),

@@ -34,7 +34,7 @@ from tests.sources.discovery.builders import (
     urls,
 )
 
-VLLM = Launch("vllm", 8000, explicit_port=True, metrics_port=8000)
+VLLM = Launch("vllm", named_port=8000, metrics_port=8000)
 MUTE = "no_tokens"
 
 
@@ -365,9 +365,9 @@ def routed(number: int, model: str, **fields: Any) -> tuple[ProcessGroup, Proces
     """A router at port 8080, and the server that it started for one model on loopback."""
     container = {"container": CONTAINERS[0], "pod": fields.pop("pod", "")}
     where = {"reach": "address", "hosts": ("10.1.0.2",), **fields}
-    start = Launch("llamacpp", 8080, explicit_port=True, metrics_port=8080, routes=True)
+    start = Launch("llamacpp", named_port=8080, metrics_port=8080, routes=True)
     router = api(10, 8080, launch=start, **where)
-    launch = Launch("llamacpp", 41001, explicit_port=True, metrics_port=41001, model=model)
+    launch = Launch("llamacpp", named_port=41001, metrics_port=41001, model=model)
     mine = where if where["reach"] == "here" else {**where, "reach": "loopback", "hosts": ()}
     child = api(number, 41001, launch=launch, router=router, **mine)
     return group(server=router, id="/r", network=7, **container), group(

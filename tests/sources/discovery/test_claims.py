@@ -33,7 +33,7 @@ from tests.sources.discovery.builders import (
 
 HOST, POD_A, POD_B = HERE, 2, 3
 TOKEN = Path("/etc/ice/token")
-EVIL = Launch("vllm", 18000, explicit_port=True, metrics_port=18000, model="evil")
+EVIL = Launch("vllm", named_port=18000, metrics_port=18000, model="evil")
 
 
 def serving(pid: int, port: int = 18000, user: int = 1000, **fields: Any) -> ProcessGroup:
@@ -45,7 +45,7 @@ def serving(pid: int, port: int = 18000, user: int = 1000, **fields: Any) -> Pro
 def claiming(pid: int, user: int = 1001, **fields: Any) -> ProcessGroup:
     """A program of another user that names the same port and listens nowhere."""
     network = fields.pop("network", HOST)
-    words = {"claim": FailureReason.PORT_TAKEN, "metrics_port": None, **fields}
+    words = {"port_fault": FailureReason.PORT_TAKEN, "metrics_port": None, **fields}
     return group(pid, server=api(pid, None, launch=EVIL, **words), user=user, network=network)
 
 
@@ -239,7 +239,7 @@ def test_who_listens_keeps_the_name_of_its_port() -> None:
     )
     called = replace(claiming(9), started=0)
     digits = replace(
-        called, server=api(9, None, launch=replace(EVIL, model="18000"), claim=FailureReason.PORT_TAKEN)
+        called, server=api(9, None, launch=replace(EVIL, model="18000"), port_fault=FailureReason.PORT_TAKEN)
     )
 
     result = look((gpu(0, 7),), (named, digits, serving(7)))

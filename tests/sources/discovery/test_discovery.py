@@ -278,7 +278,7 @@ def test_a_claim_that_is_refused_is_counted_and_logged_once(
 ) -> None:
     """Each new list of the processes counts it; the log has it once, while it lasts."""
     thief = api(
-        8, None, launch=Launch("vllm", 8000, explicit_port=True, model="evil"), claim=FailureReason.PORT_TAKEN
+        8, None, launch=Launch("vllm", named_port=8000, model="evil"), port_fault=FailureReason.PORT_TAKEN
     )
     caplog.set_level(logging.WARNING)
     for _ in range(3):
@@ -300,7 +300,7 @@ def test_a_server_that_is_not_read_is_logged_once_per_change(
     """With its reason and what to do, and once more when it is read."""
     caplog.set_level(logging.INFO)
     elsewhere = group(8, server=api(8, 8001, reach="loopback", hosts=()), network=7)
-    silent = group(8, server=api(8, None, metrics_port=None, launch=Launch("vllm", 8001, explicit_port=True)))
+    silent = group(8, server=api(8, None, metrics_port=None, launch=Launch("vllm", named_port=8001)))
     readable = group(8, server=api(8, 8001))
     for one in (silent, silent, elsewhere, elsewhere, readable, readable):
         host.runs(one)

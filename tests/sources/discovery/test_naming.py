@@ -293,9 +293,9 @@ def test_a_rule_wins_over_what_a_pod_asks_for() -> None:
     assert names(result) == ["prod/x"]
 
 
-def unfound(pid: int, *, explicit_port: bool = False, model: str = "", **words: Any) -> ProcessGroup:
+def unfound(pid: int, *, is_named: bool = False, model: str = "", **words: Any) -> ProcessGroup:
     """A vLLM whose socket was not found: its port is its engine's default, or was told."""
-    how = Launch("vllm", 8000, explicit_port=explicit_port, model=model)
+    how = Launch("vllm", **{"named_port" if is_named else "default_port": 8000}, model=model)
     return group(pid, server=api(pid, None, launch=how, metrics_port=None), **words)
 
 
@@ -303,7 +303,7 @@ def test_nobody_is_called_by_a_port_that_another_server_has() -> None:
     """What a file or an environment says cannot be seen: two servers must not become one."""
     one, other = group(7, server=api(7, 8000)), unfound(8, model="qwen")
     assert names(look((gpu(0, 7), gpu(1, 8)), (one, other))) == ["/vllm:8000", "/vllm:model=qwen"]
-    loading = unfound(7, explicit_port=True)
+    loading = unfound(7, is_named=True)
     assert names(look((gpu(0, 7), gpu(1, 8)), (loading, other))) == ["/vllm:8000", "/vllm:model=qwen"]
     assert names(look((gpu(0, 7), gpu(1, 8)), (unfound(7, model="a"), unfound(8, model="b")))) == [
         "/vllm:model=a",

@@ -116,7 +116,7 @@ class Host:
 
     def runs(self, port: int, pid: int = 7, engine: str = "vllm", **fields: Any) -> ProcessGroup:
         """The processes of a server of user 990 that listens at a port of the host."""
-        start = Launch(engine, port, explicit_port=True, metrics_port=port)
+        start = Launch(engine, named_port=port, metrics_port=port)
         words = {"launch": start, **fields}
         here = sockets(self.socket(port), network=OWN_NETWORK, own=True)
         return group(pid, id=f"/{pid}", server=api(pid, port, **words), user=990, sockets=here)
@@ -197,7 +197,7 @@ def _(host: Host) -> Remedy:
 @case(FailureReason.PORT_TAKEN)
 def _(host: Host) -> Remedy:
     one = host.runs(host.serves().port)
-    host.groups = (replace_server(one, port=None, metrics_port=None, claim=FailureReason.PORT_TAKEN),)
+    host.groups = (replace_server(one, port=None, metrics_port=None, port_fault=FailureReason.PORT_TAKEN),)
     return starts(host, one)
 
 
@@ -205,7 +205,9 @@ def _(host: Host) -> Remedy:
 def _(host: Host) -> Remedy:
     port = host.serves().port
     host.groups = (
-        replace_server(host.runs(port), port=None, metrics_port=None, claim=FailureReason.PORT_CONTESTED),
+        replace_server(
+            host.runs(port), port=None, metrics_port=None, port_fault=FailureReason.PORT_CONTESTED
+        ),
     )
     return writes(host, f'servers: [{{name: a, url: "http://127.0.0.1:{port}", gpus: all}}]\n')
 

@@ -12,7 +12,9 @@ CONTESTED = FailureReason.PORT_CONTESTED
 def claims(groups: tuple[ProcessGroup, ...]) -> dict[int, tuple[int | None, FailureReason | None]]:
     """By process: the port that a server has, and what is wrong with the one that it names."""
     return {
-        group.server.process.pid: (group.server.port, group.server.claim) for group in groups if group.server
+        group.server.process.pid: (group.server.port, group.server.port_fault)
+        for group in groups
+        if group.server
     }
 
 

@@ -332,7 +332,7 @@ def test_servers_that_share_a_network_are_told_so(host: ProcHost, read: Read) ->
             network=network,
         )
 
-    networks = [group.network for group in read(10, 20, 30, 40)]
+    networks = [group.network_number for group in read(10, 20, 30, 40)]
 
     assert networks[0] == networks[1]
     assert len(set(networks)) == 3
@@ -348,7 +348,7 @@ def test_a_network_is_read_once_where_the_kernel_names_it(host: ProcHost, read: 
 
     groups = {group.server.process.pid: group for group in read(10, 20, 30) if group.server}
 
-    assert groups[10].network == groups[20].network != groups[30].network
+    assert groups[10].network_number == groups[20].network_number != groups[30].network_number
     assert all(group.on_host for group in groups.values())
     servers = {pid: group.server for pid, group in groups.items() if group.server}
     assert [servers[pid].reach for pid in (10, 30)] == ["unknown", "here"]  # no address of the host is known
@@ -465,7 +465,10 @@ def test_a_socket_of_another_user_is_not_a_servers(host: ProcHost, read: Read) -
     groups = read(10, 20, 30, 40)
 
     assert [port(groups, pid) for pid in (10, 20, 30, 40)] == [8000, None, None, None]
-    assert [group.server.claim for group in groups if group.server] == [None, *[FailureReason.PORT_TAKEN] * 3]
+    assert [group.server.port_fault for group in groups if group.server] == [
+        None,
+        *[FailureReason.PORT_TAKEN] * 3,
+    ]
     assert [[listener.port for listener in group.sockets.listening] for group in groups if group.sockets] == [
         [8000],
         [],

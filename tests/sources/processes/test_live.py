@@ -31,10 +31,10 @@ def test_a_worker_that_renames_itself_is_found_with_its_server(tmp_path: Path) -
     server = group.server
     assert server is not None
     assert (server.process.pid, server.port) == (one.server, one.port)
-    assert (server.launch.engine, server.launch.model, server.launch.explicit_port) == (
+    assert (server.launch.engine, server.launch.model, server.launch.named_port) == (
         "vllm",
         "tiny/model",
-        True,
+        one.port,
     )
     assert (server.reach, server.hosts) == ("here", ("127.0.0.1",))
     assert group.sockets is not None
