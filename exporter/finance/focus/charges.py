@@ -144,7 +144,8 @@ def _gpu_time(of_day: Mapping[Measure, list[Fact]], period: ChargePeriod) -> Ite
     key = attrgetter("owner", "phase")
     cost: dict[tuple[CostOwner, str], Picodollars] = facts.sums_by(of_day.get("money of owners", []), key)
     gpu_time: dict[tuple[CostOwner, str], Nanoseconds] = facts.sums_by(of_day.get("GPU time", []), key)
-    unpriced = facts.sums_by(of_day.get("waiting time", []), attrgetter("owner"))
+    waiting_gpus = [fact for fact in of_day.get("waiting time", []) if not fact.is_time_of_host]
+    unpriced = facts.sums_by(waiting_gpus, attrgetter("owner"))
     paid: dict[tuple[str, ...], dict[str, Picodollars]] = {}
     for fact in of_day.get("money of components", []):
         add(paid.setdefault(_SERVER(fact), {}), fact.basis or "", fact.value)

@@ -23,7 +23,7 @@ from exporter.finance.focus.charges import ChargePeriod, FocusCharge, charge_per
 from exporter.finance.statements import chargeback_statement, month_statement
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
-from exporter.readings import Gpu
+from exporter.readings import UNCOUNTED, Gpu
 from exporter.report import MonthKey, ServerOwner
 from exporter.tariff.period import Period
 
@@ -128,6 +128,16 @@ def test_time_that_was_charged_late_is_without_a_price_no_more() -> None:
     unpriced = [charge.unpriced for charge in charges(record, UTC) if charge.what == "gpu time"]
 
     assert unpriced == [800 * SECOND, 400 * SECOND, HOUR]
+
+
+def test_hours_of_a_host_without_known_gpus_are_no_gpu_hours() -> None:
+    """A GPU has no price for an hour, and a host no number of GPUs for three, as in `report month`."""
+    sums = HistorySums(unpriced={(GPU_0, CHAT): HOUR, (UNCOUNTED, CHAT): 3 * HOUR, (UNCOUNTED, EMBED): HOUR})
+    record = replace(RECORD, days={20261030: sums}, cells={}, adjustments=())
+
+    (row,) = charges(record, UTC)
+
+    assert (row.server, row.unpriced) == ("chat-8b", HOUR)
 
 
 def test_one_price_basis_is_told_as_it_is() -> None:
