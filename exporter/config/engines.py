@@ -99,7 +99,7 @@ class EngineCounterKeys(Model, kw_only=True):
 class GaugeKeys(Model, kw_only=True):
     """One gauge of an engine."""
 
-    record = Gauge
+    builds = Gauge
     name: MetricName
     """The name of its samples on the page."""
     where: Annotated[LabelValues, LABEL_CHOICE] = ()
@@ -111,7 +111,7 @@ class GaugeKeys(Model, kw_only=True):
 class CacheKeys(Model, kw_only=True):
     """The gauge of a cache."""
 
-    record = CacheGauge
+    builds = CacheGauge
     name: MetricName
     """The name of its samples on the page."""
     capacity: MetricName = ""
@@ -123,7 +123,7 @@ class CacheKeys(Model, kw_only=True):
 class HistogramKeys(Model, kw_only=True):
     """One histogram of latency."""
 
-    record = LatencyHistogram
+    builds = LatencyHistogram
     name: MetricName
     """Its name on the page without `_bucket`; it is in seconds."""
     basis: LatencyBasis = "requests"

@@ -119,7 +119,7 @@ def listening_uid(user: str | None) -> int | None:
 class TenantKeys(Model, kw_only=True):
     """Who pays for tenants."""
 
-    record = GatewayTenant
+    builds = GatewayTenant
     match: PatternText
     """Pattern of the label's value; of several labels, their values with / between them."""
     product: Annotated[str, Label("product")] = ""
@@ -147,8 +147,8 @@ class GatewayCounterKeys(Model, kw_only=True):
     generation: Annotated[TokenSeries | None, SERIES] = None
     """Generated tokens."""
 
-    def build(self) -> "GatewayCounterKeys":
-        """The counters."""
+    def check(self) -> None:
+        """Refuse counters that do not go together."""
         if not self.has("prompt", "generation"):
             self.refuse("", "counts no tokens; give prompt, generation or both")
         if self.has("cached_prompt") and not self.has("prompt"):
@@ -160,7 +160,6 @@ class GatewayCounterKeys(Model, kw_only=True):
                     message = f"counts series that {other_name} counts; give a label that tells them apart"
                     self.refuse(name, message)
             earlier[name] = series
-        return self
 
 
 class DivideKeys(Model, kw_only=True):

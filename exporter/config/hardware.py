@@ -1,14 +1,22 @@
 """The keys of `hardware`: the price of each GPU, rented or owned, and its electricity.
 
-Each class is a mapping of the file, and each of its fields a key. The docstring of a field is the meaning of
-its key, in the reference and in errors. `build` makes the record of the tariff; a class with `record` becomes
-that record field by field. `exactly_one`, `goes_with`, `needs` and `refuse` (`config.schema`) end the reading
-of a file with the line of a key.
+Each class is a mapping of the file, and each of its fields a key. A field of `Annotated[Owned, OwnedKeys]` is
+read by `OwnedKeys`, and becomes an `Owned`: what reads a key is such a class, or a validator of one value.
+The docstring of a field is the meaning of its key, in the reference and in errors. A key that several
+mappings have is a type below, and its meaning is the last part of that type.
+
+`config.schema` reads the values, then calls `check` and `build`:
+
+- `check` refuses keys that do not go together. `exactly_one`, `goes_with`, `needs` and `refuse` end the
+  reading of the file with the line of a key; `has` tells whether a key is given.
+- `build` makes the record of the tariff. A class with `builds` becomes that record field by field.
+- `node` is the mapping in the file, with its path. `context` has the list prices in force.
 """
 
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple, TypeVar
 
 from exporter.config.instance_types import instance_type_problem
 from exporter.config.kubernetes import NODE_LABEL
@@ -38,6 +46,8 @@ from exporter.tariff.terms import (
     RentPrice,
 )
 
+T = TypeVar("T")
+
 # A ledger holds at most 9.2 million dollars per total (64 bits of picodollars); the bounds keep a misplaced
 # amount (a month's where an hour's belongs) from filling a total within the week that a gap may last.
 DOLLARS_PER_HOUR = Number(
@@ -55,7 +65,7 @@ YEARS = Number("years", Decimal(100), Decimal("0.1"))
 RATIO = Number("ratio", Decimal(1), excess=PERCENT)
 FACTOR = Number("ratio", Decimal(10), Decimal(1))
 
-# The meanings below are also those of the options of `tco` (`finance.options.option`).
+# Keys of `owned` and `energy` that the options of `tco` have too (`finance.options.option`).
 
 HostPurchase = Annotated[
     Decimal | None, PURCHASE, "Price of the whole host; the yearly amounts are then per host too."
@@ -87,7 +97,7 @@ PueRatio = Annotated[
     Decimal, FACTOR, "Power usage effectiveness: the building's power over that of its machines."
 ]
 
-# The meanings below are those of keys that two mappings of this file have.
+# Keys that two mappings of this file have.
 
 GpuHourDollars = Annotated[Decimal | None, DOLLARS_PER_HOUR, "Price of one GPU per hour."]
 HostHourDollars = Annotated[
@@ -101,7 +111,7 @@ GpusPerHost = Annotated[
 
 
 class UnitPrice(NamedTuple):
-    """The price of a unit: of a GPU, or of a host."""
+    """The price of a GPU, or that of a host."""
 
     dollars: Decimal
     """The price, by the hour or of a purchase."""
@@ -109,13 +119,28 @@ class UnitPrice(NamedTuple):
     """The GPUs that share the price: 1 for the price of a GPU."""
 
 
+def _given(value: T | None) -> T:
+    """The value of a key that `check` found given."""
+    if value is None:
+        raise AssertionError("`check` lets no mapping pass without it")
+    return value
+
+
 def _unit_price(*, per_gpu: Decimal | None, per_host: Decimal | None, gpus_per_host: int | None) -> UnitPrice:
-    """The price of a GPU or that of a host. Exactly one is given, the latter with the number of its GPUs."""
+    """The price of a GPU where that is given, else the price of a host, with the number of its GPUs."""
     if per_gpu is not None:
         return UnitPrice(per_gpu, gpus=1)
-    assert per_host is not None  # noqa: S101  # `exactly_one` refused a mapping without both
-    assert gpus_per_host is not None  # noqa: S101  # as did `_check_gpus_per_host`
-    return UnitPrice(per_host, gpus_per_host)
+    return UnitPrice(_given(per_host), _given(gpus_per_host))
+
+
+def _rent_price(keys: "DatedPrice | RentedKeys", gpus_per_host: int | None) -> RentPrice:
+    """The price of an hour that one of two keys gives, without a date."""
+    unit = _unit_price(
+        per_gpu=keys.dollars_per_gpu_hour,
+        per_host=keys.dollars_per_host_hour,
+        gpus_per_host=gpus_per_host,
+    )
+    return RentPrice(dollars_per_hour=unit.dollars, gpus=unit.gpus)
 
 
 def _check_gpus_per_host(keys: "RentedKeys | OwnedKeys", host_key: str, *, is_per_host: bool) -> None:
@@ -138,21 +163,14 @@ class DatedPrice(Model, kw_only=True):
     note: Annotated[str, Label("note")] = ""
     """Note on the source of the price."""
 
-    def build(self) -> "DatedPrice":
-        """This mapping, checked. `rent` makes the record: gpus_per_host is a key of the mapping around it."""
+    def check(self) -> None:
+        """Refuse a date with two prices or none."""
         self.exactly_one("dollars_per_gpu_hour", "dollars_per_host_hour")
-        return self
 
-    def rent(self, gpus_per_host: int | None) -> RentPrice:
-        """The price, with the GPUs among which that of a host is divided."""
-        price = _unit_price(
-            per_gpu=self.dollars_per_gpu_hour,
-            per_host=self.dollars_per_host_hour,
-            gpus_per_host=gpus_per_host,
-        )
-        return RentPrice(
-            dollars_per_hour=price.dollars,
-            gpus=price.gpus,
+    def build_with(self, gpus_per_host: int | None) -> RentPrice:
+        """The record, for `RentedKeys.build`: gpus_per_host is a key of the mapping around this one."""
+        return replace(
+            _rent_price(self, gpus_per_host),
             since=self.since.instant,
             since_text=self.since.text,
             note=self.note,
@@ -201,21 +219,7 @@ class RentedKeys(Model, kw_only=True):
     """Rent during downtime: `while_up` charges only while the host runs, as hourly clouds bill; `always`
     charges all time, as leases and reservations do."""
 
-    def build(self) -> Rented | Listed:
-        """The rent, or the list price to look up."""
-        self._check()
-        if self.catalogue is not None:
-            return self._listed(self.catalogue)
-        if self.prices:
-            return Rented(tuple(price.rent(self.gpus_per_host) for price in self.prices), self.billing)
-        price = _unit_price(
-            per_gpu=self.dollars_per_gpu_hour,
-            per_host=self.dollars_per_host_hour,
-            gpus_per_host=self.gpus_per_host,
-        )
-        return Rented((RentPrice(price.dollars, price.gpus),), self.billing)
-
-    def _check(self) -> None:
+    def check(self) -> None:
         """Refuse keys that do not go together."""
         self.exactly_one("dollars_per_gpu_hour", "dollars_per_host_hour", "prices", "catalogue")
         for name in ("instance_type", "region", "discount_ratio", "discount_of"):
@@ -224,8 +228,17 @@ class RentedKeys(Model, kw_only=True):
         is_per_host = self.has(host_key) or any(price.has(host_key) for price in self.prices)
         _check_gpus_per_host(self, host_key, is_per_host=is_per_host)
 
+    def build(self) -> Rented | Listed:
+        """The list price to look up, or the rent."""
+        if self.catalogue is not None:
+            return self._listed(self.catalogue)
+        prices = tuple(price.build_with(self.gpus_per_host) for price in self.prices)
+        if not prices:
+            prices = (_rent_price(self, self.gpus_per_host),)
+        return Rented(prices, self.billing)
+
     def _listed(self, cloud: str) -> Listed:
-        """The list price of a cloud. A discount without `discount_of` is one on the on-demand price."""
+        """The list price of a cloud."""
         discount_ratio = self.discount_ratio or Decimal(0)
         discount_of = self.discount_of
         if discount_of is None and discount_ratio:
@@ -256,11 +269,14 @@ class OwnedKeys(Model, kw_only=True):
     insurance_dollars_per_year: InsuranceDollars = Decimal(0)
     cost_of_capital_ratio: CostOfCapitalRatio = None
 
-    def build(self) -> Owned:
-        """The terms of the purchase."""
+    def check(self) -> None:
+        """Refuse keys that do not go together."""
         self.exactly_one("purchase_dollars_per_host", "purchase_dollars_per_gpu")
         host_key = "purchase_dollars_per_host"
         _check_gpus_per_host(self, host_key, is_per_host=self.has(host_key))
+
+    def build(self) -> Owned:
+        """The terms of the purchase."""
         purchase = _unit_price(
             per_gpu=self.purchase_dollars_per_gpu,
             per_host=self.purchase_dollars_per_host,
@@ -276,8 +292,9 @@ class OwnedKeys(Model, kw_only=True):
             adders_ratio=self.adders_ratio,
             support_dollars_per_year=self.support_dollars_per_year,
             insurance_dollars_per_year=self.insurance_dollars_per_year,
-            cost_of_capital_ratio=self.cost_of_capital_ratio or None,
+            cost_of_capital_ratio=self.cost_of_capital_ratio or None,  # at 0 a straight line too
         )
+        # Amortization is a yearly amount like support and insurance, and has their bound.
         if owned.capital_dollars > owned.life_years * DOLLARS_PER_YEAR.high:
             bound = f"{DOLLARS_PER_YEAR.high} dollars per year"
             self.refuse("life_years", f"the purchase comes to more than {bound}; check both")
@@ -287,7 +304,7 @@ class OwnedKeys(Model, kw_only=True):
 class EnergyKeys(Model, kw_only=True):
     """Price of electricity, and what the host draws beside its GPUs."""
 
-    record: ClassVar = Electricity
+    builds: ClassVar = Electricity
     dollars_per_kilowatt_hour: KilowattHourDollars
     pue_ratio: PueRatio = Decimal(1)
     host_factor_ratio: Annotated[Decimal, FACTOR] = Decimal(1)
@@ -297,7 +314,7 @@ class EnergyKeys(Model, kw_only=True):
 class MatchKeys(Model, kw_only=True):
     """Patterns of a GPU and its host."""
 
-    record: ClassVar = HardwareMatch
+    builds: ClassVar = HardwareMatch
     host: PatternText | None = None
     """The host's name, as configured for the exporter or else the operating system's."""
     gpu_model: PatternText | None = None
@@ -328,19 +345,17 @@ class HardwareKeys(Model, kw_only=True):
     """Price of electricity; without it none is charged. Rent usually includes power: with rented, give it
     only where power is billed separately."""
 
-    def build(self) -> Hardware:
-        """The rule."""
+    def check(self) -> None:
+        """Refuse keys that do not go together."""
         self.exactly_one("rented", "owned")
         if isinstance(self.rented, Listed):
             problem = instance_type_problem(self.rented, self.match, self.context.catalogue)
             if problem:
                 self.refuse("rented", problem)
-        if self.rented is not None:
-            return self._rule("rented", self.rented)
-        assert self.owned is not None  # noqa: S101  # `exactly_one` refused a rule without both
-        return self._rule("owned", self.owned)
 
-    def _rule(self, key: str, pricing: Rented | Listed | Owned) -> Hardware:
-        """The rule whose price stands under a key."""
+    def build(self) -> Hardware:
+        """The rule."""
+        key = "owned" if self.rented is None else "rented"
+        pricing: Rented | Listed | Owned = _given(self.owned) if self.rented is None else self.rented
         source = f"{self.node.path}.{key}"
         return Hardware(match=self.match, pricing=pricing, source=source, energy=self.energy)

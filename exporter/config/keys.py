@@ -234,7 +234,7 @@ POSITIVE_WEIGHT = Number("weight", Decimal(1000), above_low=True)
 class WeightKeys(Model, kw_only=True):
     """Weights of tokens."""
 
-    record = Weights
+    builds = Weights
     prompt: Annotated[Decimal, POSITIVE_WEIGHT] = Weights().prompt
     """Weight of a computed prompt token."""
     cached_prompt: Annotated[Decimal, WEIGHT] = Weights().cached_prompt
@@ -321,7 +321,7 @@ class DiscoveryKeys(Model, kw_only=True):
 class LimitKeys(Model, kw_only=True):
     """Bounds on what one host exports and reads."""
 
-    record = CardinalityLimits
+    builds = CardinalityLimits
     models: Annotated[int, Whole("models", 1, 1000)] = DEFAULTS.limits.models
     """Models of a host, beyond the first two of each server. A user or namespace gets at most half once
     another asks. Those beyond it are counted under other of their server."""

@@ -66,7 +66,7 @@ LABEL_NAME: Final = matching(
 class PodLabelKeys(Model, kw_only=True):
     """The labels of pods that name an owner."""
 
-    record = PodLabels
+    builds = PodLabels
     product: Annotated[str, LABEL_NAME] = PodLabels().product
     """The label whose value is the product that pays; "" for none."""
     team: Annotated[str, LABEL_NAME] = PodLabels().team

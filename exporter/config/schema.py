@@ -6,7 +6,8 @@ A field of such a class is a key, with its type, its meaning and its default:
 
 A mapping without a field that has no default is refused, as is a key without a field. The docstring of a
 field is its meaning, in the reference and in errors; a type that several mappings share may hold it instead.
-The first problem ends the reading of a file (`LocatedError`).
+A mapping is read in three steps: each value by its type, then `Model.check`, then `Model.build`. The first
+problem ends the reading of a file (`LocatedError`).
 """
 
 import ast
@@ -112,22 +113,29 @@ class Record(msgspec.Struct, frozen=True):
 class Model(msgspec.Struct, kw_only=True):
     """A mapping as read, from which a record is built; its values are valid, each by itself."""
 
-    record: ClassVar[type[Any] | None] = None
-    """The record that is built of the keys; none where they fill a record around this one."""
+    builds: ClassVar[type[Any] | None] = None
+    """The class of the record that has the keys as its fields, `None` where no record has."""
     node: Mapping
     """The mapping in the file."""
     context: Context
     """What its values depend on."""
 
-    def build(self) -> Any:
-        """The record that it describes; itself, where its keys fill a record around it.
+    def check(self) -> None:
+        """Refuse values that do not go together; called before `build`.
 
         Raises:
-            LocatedError: its values do not go together.
+            LocatedError: they do not.
         """
-        if self.record is None:
+
+    def build(self) -> Any:
+        """The record that is built of the keys; itself, where their values go into a record around it.
+
+        Raises:
+            LocatedError: no record can be built of them.
+        """
+        if self.builds is None:
             return self
-        return self.record(**{key.field: getattr(self, key.field) for key in keys_of(type(self))})
+        return self.builds(**{key.field: getattr(self, key.field) for key in keys_of(type(self))})
 
     def has(self, *names: str) -> bool:
         """Whether one of the keys is given."""
@@ -256,9 +264,11 @@ class Table:
         for declared in self.keys:
             if declared.required and declared.field not in values:
                 refuse_key(node, "", declared.missing)
-        if issubclass(self.model, Model):
-            return self.model(node=node, context=context, **values).build()
-        return self.model(**values)
+        if issubclass(self.model, Record):
+            return self.model(**values)
+        mapping = self.model(node=node, context=context, **values)
+        mapping.check()
+        return mapping.build()
 
     def _no_mapping(self, node: Node) -> RefusedError:
         """The refusal of another node, with the keys to write: the required ones, else the first."""

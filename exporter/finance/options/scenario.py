@@ -194,7 +194,7 @@ def _currency(node: Node, _: Context) -> str:
 class ScenarioKeys(Model, kw_only=True):
     """The whole file."""
 
-    record = Scenario
+    builds = Scenario
     load_is_measured: ClassVar[bool] = False
     """Whether the load may be missing."""
     name: Annotated[str, option.prose("name"), "Name of the scenario."]
