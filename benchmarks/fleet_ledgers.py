@@ -197,7 +197,6 @@ def _meter(path: Path, host: FleetLedger) -> None:
                 gpu,
                 OwnerPhase(owner, phase),
                 NANOSECONDS_PER_HOUR // len(PHASES),
-                priced=True,
                 chargeable=NANOSECONDS_PER_HOUR // len(PHASES),
             )
             for gpu, owner in allocations

@@ -58,7 +58,7 @@ def tick(number: int) -> tuple[Postings, State]:
         for phase in BUSY
     )
     gpu_time = tuple(
-        GpuTimePosting(gpu, OwnerPhase(owner, phase), TICK // 3, priced=True, chargeable=TICK // 3)
+        GpuTimePosting(gpu, OwnerPhase(owner, phase), TICK // 3, chargeable=TICK // 3)
         for gpu, owner in zip(GPUS, OWNERS, strict=True)
         for phase in BUSY
     )

@@ -76,7 +76,7 @@ def write(path: Path, servers: int, models: int) -> None:
         start = START + number * HOUR
         day = datetime.fromtimestamp(start // SECOND, UTC).strftime("%Y-%m-%d")
         times = tuple(
-            GpuTimePosting(GPUS[n % len(GPUS)], OwnerPhase(owner, phase), part, priced=True, chargeable=part)
+            GpuTimePosting(GPUS[n % len(GPUS)], OwnerPhase(owner, phase), part, chargeable=part)
             for n, owner in enumerate(models_of_host)
             for phase in PHASES
         )

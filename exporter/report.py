@@ -368,6 +368,6 @@ class Report:
     price_list_date: Instant | None = None
     """Date of the newest list of instance prices in use; `None` if that file cannot be read."""
     expected_gpus: int | None = None
-    """GPUs that are owed; `None` where their number is not known."""
+    """GPUs that are charged; `None` where their number is not known."""
     visible_gpus: int | None = None
     """GPUs that are listed; `None` while the driver is silent."""

@@ -16,7 +16,7 @@ MEANINGS: Final = {
     "owner": ("owner of cost: product, team, namespace, server, model, by integer id", ALWAYS),
     "gpu": ("uuid and gpu_model, by integer id", ALWAYS),
     "cost": ("cost by owner and phase", ALWAYS),
-    "held": ("GPU time that is owed ([GPU-hours](cost-model.md#gpu-hours))", ALWAYS),
+    "held": ("chargeable GPU time ([GPU-hours](cost-model.md#gpu-hours))", ALWAYS),
     "server_cost": ("cost of servers by component", ALWAYS),
     "gpu_cost": ("cost of GPUs by component", ALWAYS),
     "tokens": ("tokens by kind", ALWAYS),
@@ -37,17 +37,17 @@ MEANINGS: Final = {
     "hour_down": ("wall time without hourly rent", "26 hours"),
     "first_held": ("instant at which a product first held a GPU, in nanoseconds since 1970", ALWAYS),
     "hourly_cost": ("cost by the time that it covers", HISTORY),
-    "hourly_held": ("GPU time that is owed", HISTORY),
+    "hourly_held": ("chargeable GPU time", HISTORY),
     "hourly_server_cost": ("cost of servers by component and price basis", HISTORY),
     "hourly_gpu_cost": ("cost of GPUs by component", HISTORY),
     "hourly_gpu_held": ("time that passed", HISTORY),
-    "hourly_gpu_unowed": ("the part of `gpu_held` that is not owed; the rest equals `held`", HISTORY),
+    "hourly_gpu_unowed": ("the part of `gpu_held` that is not chargeable; the rest equals `held`", HISTORY),
     "hourly_tokens": ("tokens by their tick's end, or over a longer time since the last read", HISTORY),
     "hourly_unpriced": ("time that had no price when it passed, by its holder", HISTORY),
     "hourly_settled": ("the part of `unpriced` charged since", HISTORY),
-    "hourly_gpu_down": ("time for which hourly rent is not, or would not be, owed", HISTORY),
+    "hourly_gpu_down": ("time that costs no hourly rent, or would not at an hourly rent", HISTORY),
     "hourly_owner_held": (
-        "time that passed and waits for no price; a later price change is corrected by it",
+        "time that passed and is not unpriced; a later price change is corrected by it",
         HISTORY,
     ),
     "hourly_owner_down": ("the part of `owner_held` that is in `gpu_down`", HISTORY),
@@ -56,12 +56,12 @@ MEANINGS: Final = {
     "unpriced_range": (
         (
             "a GPU's unpriced time in one hour: day, gpu, first and last instant; `hourly_only`: nothing but"
-            " hourly rent is owed (time since a boot)"
+            " hourly rent is charged (time since a boot)"
         ),
         "until charged, at most 13 months",
     ),
     "unpriced_use": (
-        "unpriced time by range, owner and phase; `up` is the part for which hourly rent is owed",
+        "unpriced time by range, owner and phase; `up` is the part that costs hourly rent",
         "with its range",
     ),
     "last_token": ("instant of the last token, in nanoseconds since 1970", ALWAYS),

@@ -34,7 +34,7 @@ class ModelAccount:
     components: Mapping[str, Picodollars] = field(default_factory=dict)
     """Money of all models of the server, by component; empty where the ledger does not keep it."""
     unpriced: Nanoseconds = 0
-    """GPU time that waits for a price. While any waits, the cost is incomplete and nothing is divided."""
+    """Unpriced GPU time. With any, the cost is incomplete and nothing is divided."""
     mix: Mapping[str, Picodollars] = field(default_factory=dict)
     """In place of missing `components`: money of the server by component, in the hours of the period."""
     last_token: Instant | None = None
@@ -207,7 +207,7 @@ class CostAccounts:
         tokens: Mapping[TokenKind, int],
         unpriced: Nanoseconds,
     ) -> None:
-        """Add an owner's last 60 whole minutes: money by phase, tokens, unpriced GPU time that waits."""
+        """Add an owner's last 60 whole minutes: money by phase, tokens, unpriced GPU time."""
         account = self._account(owner)
         add_all(account.money, money)
         add_all(account.tokens, tokens)

@@ -1,7 +1,7 @@
 """Accrual: what GPUs cost in the interval that a tick charges. Pure.
 
 The interval is the time since the last tick, a gap that no tick observed, or the time between a boot and the
-first tick of a ledger (`hourly_only`). For each part of it and each GPU that pays for that part is posted:
+first tick of a ledger. For each part of it and each GPU that pays for that part is posted:
 
     time       GPU time by owner and phase
     waiting    that time again, with its energy, where the hardware has no price yet
@@ -17,14 +17,14 @@ from typing import Final, NamedTuple
 
 from exporter.cost import gpu_usage
 from exporter.cost.charges import ChargedUse, GpuCharge, SegmentPostings, Usage
-from exporter.cost.intervals import ChargedInterval, IntervalPart
+from exporter.cost.intervals import ChargedInterval, IntervalKind, IntervalPart
 from exporter.cost.money import GpuRemainders, divide
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import OwnerPhase, Segment
 from exporter.cost.state import GpuState
 from exporter.readings import UNCOUNTED, Gpu
 from exporter.tariff.calendar import day_of, month_of
-from exporter.tariff.rate import Price
+from exporter.tariff.rate import HardwareStatus, Price
 from exporter.units import Instant, Millijoules, Nanoseconds
 
 GPU_TIME: Final = "GPU time"
@@ -103,7 +103,7 @@ def charge_interval(
     # Nobody saw when in a gap a new GPU came, so that it pays from the next tick on.
     paying = [gpu for gpu in gpus if gpu.seen_before or interval.charges_new_gpus]
     segments = [charging.segment(part, [*paying, *released.paying_at(part.start)]) for part in parts]
-    if interval.hourly_only:
+    if interval.kind is IntervalKind.SINCE_BOOT:
         # Time since a boot that is charged to no GPU is not metered.
         segments = [segment for segment in segments if segment.gpu_times]
     slots: dict[Gpu, GpuState] = {}
@@ -144,7 +144,7 @@ class _Charging:
         """
         tariff = self.policy.tariff
         price = tariff.price(gpu, at, month_of(at, self.policy.zone), gpus_on_host)
-        if not self.interval.hourly_only:
+        if self.interval.kind is not IntervalKind.SINCE_BOOT:
             return price
         hourly = price.hourly()
         if hourly.rates:
@@ -161,22 +161,24 @@ class _Charging:
         # The host is up for all owners alike, so that their time divides it. Some owner has time: no part of
         # an interval is empty.
         usage = Usage(time, up=divide(charge.up.amount, time))
-        if price.waits:  # the hardware has no price yet
+        if price.hardware is HardwareStatus.UNPRICED:  # the hardware has no price yet
             energy = remainders.split(UNPRICED_ENERGY, charge.energy.amount, charge.energy.weights)
             waiting = replace(usage, energy=energy)
-            postings.add_unpriced(gpu.payer, waiting, hourly_only=self.interval.hourly_only)
+            postings.add_unpriced(
+                gpu.payer, waiting, hourly_only=self.interval.kind is IntervalKind.SINCE_BOOT
+            )
         # Time that is owed, with or without its price yet. It is none before the GPUs are counted: a late
         # charge posts it once their number is known.
         chargeable: Mapping[OwnerPhase, Nanoseconds] = {}
         if gpu.payer != UNCOUNTED:
             chargeable = usage.chargeable(price)
-        postings.add_time(gpu.payer, usage, chargeable, priced=not price.waits)
+        postings.add_time(gpu.payer, usage, chargeable, unpriced=price.hardware is HardwareStatus.UNPRICED)
         postings.charge(charge, remainders)
 
     def _charge(self, gpu: GpuToCharge, price: Price, part: IntervalPart) -> GpuCharge:
         """What a GPU is charged for in a part of the interval."""
         by_time = gpu.by_time
-        if self.interval.hourly_only:
+        if self.interval.kind is IntervalKind.SINCE_BOOT:
             # The ledger began after this time, so that nobody knows who held the GPU in it.
             by_time = gpu_usage.unallocated_weights(self.policy)
         return GpuCharge(

@@ -12,7 +12,7 @@ from exporter.cost.money import GpuRemainders, add_all
 from exporter.cost.postings import GpuTimePosting, GpuUse, MoneyPosting, OwnerPhase, Segment, UnpricedTime
 from exporter.cost.state import Carry
 from exporter.readings import Gpu
-from exporter.tariff.rate import EnergyPrice, Price, PriceBasis, Rate
+from exporter.tariff.rate import EnergyPrice, HardwareStatus, Price, PriceBasis, Rate
 from exporter.tariff.tariff import ENERGY
 from exporter.units import MILLIJOULES_PER_KILOWATT_HOUR, Instant, Millijoules, Nanoseconds, Picodollars
 
@@ -77,7 +77,7 @@ class Usage:
         Rent by the hour, and time that waits for a price, are owed for time with the host up. Nothing is owed
         for owned hardware before it is in service, nor for time since a boot at a price without hourly rent.
         """
-        if price.waits or price.while_up:
+        if price.hardware is HardwareStatus.UNPRICED or price.while_up:
             return self.up
         if price.priced and price.rates:
             return self.time
@@ -148,15 +148,15 @@ class SegmentPostings:
             self.money.append(MoneyPosting(gpu, component, price_basis, owner_phase, amount))
 
     def add_time(
-        self, gpu: Gpu, usage: Usage, chargeable: Mapping[OwnerPhase, Nanoseconds], *, priced: bool
+        self, gpu: Gpu, usage: Usage, chargeable: Mapping[OwnerPhase, Nanoseconds], *, unpriced: bool
     ) -> None:
-        """Post the time of a GPU, of which `chargeable` is owed now; not `priced` is time that waits."""
+        """Post the time of a GPU, and the part of it that is chargeable."""
         for owner_phase, duration in usage.time.items():
             posting = GpuTimePosting(
                 gpu,
                 owner_phase,
                 duration=duration,
-                priced=priced,
+                unpriced=unpriced,
                 chargeable=chargeable.get(owner_phase, 0),
                 down=max(0, duration - usage.up.get(owner_phase, 0)),
             )

@@ -7,6 +7,7 @@ The first ledger of a boot charges hourly rent since that boot, as the cloud did
 """
 
 from dataclasses import dataclass
+from enum import Enum
 from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -42,24 +43,31 @@ SUSPEND_MIN: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
 TimeRange = tuple[Instant, Instant]
 
 
+class IntervalKind(Enum):
+    """How a charged interval is known, which decides who pays for it and what."""
+
+    OBSERVED = "observed"
+    """Since the last tick. GPUs and holders at its end pay."""
+    GAP = "gap"
+    """Since the last tick, too long ago. GPUs and holders of that tick pay."""
+    SINCE_BOOT = "since boot"
+    """Since the boot, in a new ledger. GPUs at its end pay hourly rent alone, for no holder."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChargedInterval:
     """The wall time [start, end) that a tick charges."""
 
     start: Instant
     end: Instant
-    observed: bool
-    """False for a gap."""
+    kind: IntervalKind
+    """Whether it was observed, is a gap, or is the time since boot."""
     up: tuple[TimeRange, ...]
     """The parts that hourly rent is charged for."""
     uncharged: Nanoseconds = 0
     """Time before `start`, beyond `gap_max`."""
-    rebooted: bool = False
-    """Whether counters of the driver were reset in it."""
-    hourly_only: bool = False
-    """Whether hourly rent alone is charged for it, and only on GPUs that are rented so."""
     booted: Instant | None = None
-    """When the boot in it began, `None` where there was none."""
+    """When the boot in a gap began, `None` without a boot. It resets the counters of drivers and servers."""
 
     @property
     def length(self) -> Nanoseconds:
@@ -72,7 +80,7 @@ class ChargedInterval:
 
         After a boot all GPUs are new, and pay for the time since.
         """
-        return self.observed or self.hourly_only
+        return self.kind is not IntervalKind.GAP
 
     def up_between(self, since: Instant, until: Instant) -> Nanoseconds:
         """How much of a part of it the host was up."""
@@ -100,14 +108,14 @@ def tick_time(state: State, frame: Frame, policy: CostPolicy, *, charges_gpus: b
     interval = since_last(state, frame, policy)
     boot = since_boot(state, frame, policy) if charges_gpus else None
     elapsed = 0 if interval is None else interval.length
-    is_gap = interval is not None and not interval.observed
+    is_gap = interval is not None and interval.kind is IntervalKind.GAP
     if boot is not None:
         # Nothing but hourly rent begins before a GPU is read: energy does not.
         return TickTime(boot, elapsed, metered=None, tokens_since=state.wall, is_gap=is_gap)
     if interval is None:
         return TickTime(None, elapsed, metered=None, tokens_since=None, is_gap=is_gap)
     tokens_since = interval.booted
-    if interval.uncharged and not interval.rebooted:
+    if interval.uncharged and interval.booted is None:
         tokens_since = interval.start - interval.uncharged
     return TickTime(interval, elapsed, metered=elapsed, tokens_since=tokens_since, is_gap=is_gap)
 
@@ -115,7 +123,7 @@ def tick_time(state: State, frame: Frame, policy: CostPolicy, *, charges_gpus: b
 def since_boot(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterval | None:
     """The time from boot to a frame, for the first ledger of that boot; `None` for all others.
 
-    The first frame with a GPU that is owed charges it, hourly rent alone, within an hour of the boot. All
+    The first frame with a GPU to charge charges it, hourly rent alone, within an hour of the boot. All
     else accrues from the next tick on.
     """
     first_of_boot = bool(state.fresh_in) and state.fresh_in == frame.boot
@@ -125,7 +133,7 @@ def since_boot(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterva
     asleep = 0 if frame.awake is None else frame.elapsed - frame.awake
     awake_since = start if asleep < SUSPEND_MIN else start + asleep
     up = ((awake_since, frame.wall),)
-    return ChargedInterval(start, frame.wall, observed=False, up=up, uncharged=uncharged, hourly_only=True)
+    return ChargedInterval(start, frame.wall, IntervalKind.SINCE_BOOT, up, uncharged)
 
 
 def since_last(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterval | None:
@@ -150,17 +158,15 @@ def since_last(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterva
         if booted - last > REBOOT_MAX_DOWNTIME:
             lingered = min(booted, last + INTERVALS_AFTER_LAST_TICK * policy.interval)
             up = ((max(start, last), max(start, lingered)), (max(start, booted), frame.wall))
-        return ChargedInterval(
-            start, frame.wall, observed=False, up=up, uncharged=uncharged, rebooted=True, booted=booted
-        )
+        return ChargedInterval(start, frame.wall, IntervalKind.GAP, up, uncharged, booted=booted)
     length = max(0, frame.elapsed - state.elapsed)
     start, uncharged = _bounded(frame.wall, length, policy)
     asleep = 0
     if state.awake is not None and frame.awake is not None:
         asleep = length - max(0, frame.awake - state.awake)
     awake_since = start if asleep < SUSPEND_MIN else max(start, frame.wall - (length - asleep))
-    observed = length <= policy.gap_after
-    return ChargedInterval(start, frame.wall, observed, ((awake_since, frame.wall),), uncharged)
+    kind = IntervalKind.OBSERVED if length <= policy.gap_after else IntervalKind.GAP
+    return ChargedInterval(start, frame.wall, kind, ((awake_since, frame.wall),), uncharged)
 
 
 def _bounded(end: Instant, length: Nanoseconds, policy: CostPolicy) -> tuple[Instant, Nanoseconds]:

@@ -9,7 +9,7 @@ swapped; the host has as many GPUs as before, and costs as much. A GPU that NVML
     released    its slot is not the host's any more
     retired     people took it out: charged until that day, then its slot is empty and free
     unseen      NVML never listed it, though the host has it: charged by model
-    uncounted   all unseen GPUs of a host while their number or price is not known: their time waits
+    uncounted   all unseen GPUs of a host while their number or price is not known: their time is unpriced
     former      it priced a slot that is gone, and is remembered for late charges
 """
 
@@ -27,7 +27,7 @@ UNCOUNTED_TEXT: Final = (
     "The number or the price of this host's GPUs is not known. Its time costs nothing until a GPU is read, "
     "or a price of the configuration states both."
 )
-"""What people are told of a host whose time waits."""
+"""What people are told of a host whose time is unpriced."""
 
 RETIRED_MAX: Final = 128
 """Retired GPUs that are remembered: as many as a host can have GPUs."""
@@ -84,7 +84,7 @@ class GpuInventory:
 
     @property
     def uncounted(self) -> bool:
-        """Whether the number or the price of the host's GPUs is not known: its time waits for both."""
+        """Whether the number or the price of the host's GPUs is not known: its time is unpriced."""
         return UNCOUNTED.gpu_model in self.unseen
 
 

@@ -20,7 +20,7 @@ from exporter.cost.postings import LateCharges, OwnerPhase, Segment, UnpricedTim
 from exporter.cost.state import State
 from exporter.readings import UNCOUNTED, Gpu
 from exporter.tariff.calendar import month_of
-from exporter.tariff.rate import Price
+from exporter.tariff.rate import HardwareStatus, Price
 from exporter.tariff.tariff import NOT_IN_SERVICE
 from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds
 
@@ -79,7 +79,7 @@ class _Cut(NamedTuple):
     @property
     def waits(self) -> bool:
         """Whether the part goes on waiting: for a price, or for the number of GPUs."""
-        return not self.gpus or any(gpu.price.waits for gpu in self.gpus)
+        return not self.gpus or any(gpu.price.hardware is HardwareStatus.UNPRICED for gpu in self.gpus)
 
     def segment(self, waiting: UnpricedTime, usage: Usage) -> Segment:
         """The charges of this part of a time to each GPU that it is time of: `usage` is of one GPU."""
@@ -99,7 +99,7 @@ class _Cut(NamedTuple):
         if waiting.gpu != UNCOUNTED:
             # While it waited, time with the host up was posted as owed. What is posted is never taken back.
             chargeable = {key: max(0, time - usage.up.get(key, 0)) for key, time in chargeable.items()}
-        postings.add_time(waiting.gpu, usage, chargeable, priced=True)
+        postings.add_time(waiting.gpu, usage, chargeable, unpriced=False)
         return postings.segment()
 
 

@@ -67,17 +67,17 @@ class GpuTimePosting(NamedTuple):
     gpu: Gpu
     owner_phase: OwnerPhase
     duration: Nanoseconds
-    priced: bool
-    """False where the time waits for a price."""
     chargeable: Nanoseconds
-    """GPU time that is posted as owed now: dollars over it are the price.
+    """GPU time that counts in dollars per hour: money over chargeable time is the price.
 
-    Rent by the hour is owed for time with the host up, all else for all time, hardware that is not in service
-    for none. Late charges leave out what was posted as owed while the time waited. One hour of a host that
-    turns out to have 8 GPUs owes 8 GPU hours.
+    At hourly rent, and while unpriced, it is the time with the host up; at other prices it is all of the
+    time; of hardware that is not in service it is none. A late charge posts what was not chargeable while
+    the time was unpriced. One hour of a host that turns out to have 8 GPUs is 8 chargeable hours.
     """
+    unpriced: bool = False
+    """Whether a late charge is still to post the cost of its hardware."""
     down: Nanoseconds = 0
-    """The part of `duration` in which the host was down: hourly rent is not owed for it."""
+    """The part of `duration` in which the host was down: it costs no hourly rent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class UnpricedTime:
     number: int = 0
     """Its key in the ledger, 0 without one."""
     hourly_only: bool = False
-    """Whether nothing but hourly rent is owed for it, as since a boot."""
+    """Whether a price charges its hourly rent alone: the time lies between a boot and the first tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Segment:
     unpriced: tuple[UnpricedTime, ...] = ()
     """Time of GPUs without a price."""
     down: Nanoseconds = 0
-    """Time of the segment that hourly rent is not owed for."""
+    """Time of the segment that costs no hourly rent."""
 
 
 def up_times(segments: Sequence[Segment]) -> list[Nanoseconds]:
@@ -140,7 +140,7 @@ class LateCharges:
     """Charges of unpriced time that has a price now."""
 
     segments: tuple[Segment, ...] = ()
-    """Segments of one GPU, whose time no longer waits."""
+    """Segments of one GPU, whose time is not unpriced any more."""
     left: tuple[UnpricedTime, ...] = ()
     """The rest of each time that was charged from, also an empty one: it replaces the one of its number."""
 

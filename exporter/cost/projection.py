@@ -53,7 +53,7 @@ class UsageHour:
     covered: Nanoseconds = 0
     """The wall time that was metered."""
     down: Nanoseconds = 0
-    """The part of it that hourly rent is not owed for."""
+    """The part of it that costs no hourly rent."""
     time: Mapping[Gpu, Owners] = field(default_factory=dict)
     energy: Mapping[Gpu, Owners] = field(default_factory=dict)
 
@@ -104,7 +104,7 @@ class Projection:
     periods: tuple[PricePeriod, ...]
     """The rest, divided at each change of a price."""
     up_ratio: float
-    """The part of the last 24 hours that hourly rent was owed for."""
+    """The part of the last 24 hours that cost hourly rent."""
     rest_at_present_prices: Picodollars
     """The rest if no price changed."""
 
@@ -298,7 +298,7 @@ class _Cost(NamedTuple):
 
 
 def _cost(price: Price, use: _GpuUse, length: Nanoseconds, up_ratio: Fraction) -> _Cost:
-    """Cost of a length of time; hourly rent is owed for a part of it, the ratio."""
+    """Cost of a length of time, of which a part, the ratio, costs hourly rent."""
     time = 0
     for rate in price.rates:
         amount = rate.rate.amount * length

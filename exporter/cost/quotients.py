@@ -24,7 +24,7 @@ def per_million(
     """Dollars per million tokens by (kind, basis): `carried_dollars` over the tokens of the kind.
 
     A quotient that does not exist is absent, and so is one of fewer than `FEWEST_TOKENS`.
-    With `unpriced` GPU time, which waits for a price, there is none: the cost is incomplete.
+    With `unpriced` GPU time there is none: the cost is incomplete.
     """
     if unpriced:
         return {}

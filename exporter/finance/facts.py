@@ -24,7 +24,7 @@ Measure = Literal[
     "GPU time",
     "GPU time of GPUs",
     "priced time",
-    "waiting time",
+    "unpriced time",
     "tokens",
     "overhead",
     "GPU time of token servers",
@@ -37,10 +37,10 @@ Measure = Literal[
 ]
 """What a value is of: picodollars, nanoseconds or tokens.
 
-GPU time: what is owed, by owner and phase.
+GPU time: chargeable time, by owner and phase.
 GPU time of GPUs: the same by GPU.
 priced time: what passed at a price, by GPU, product and team.
-waiting time: what waits for a price, by GPU and owner.
+unpriced time: what has no price yet, by GPU and owner.
 overhead: overheads of the fleet, which are in no view of money.
 
 Only the past before the daemon has these:
@@ -140,8 +140,8 @@ class Fact(NamedTuple):
 
     @property
     def is_time_of_host(self) -> bool:
-        """Whether it is time that a host waits for the number or price of its GPUs: hours, not GPU-hours."""
-        return self.measure == "waiting time" and (self.uuid, self.gpu_model) == UNCOUNTED
+        """Whether it is time of a host whose GPUs have no number or price yet: hours, not GPU-hours."""
+        return self.measure == "unpriced time" and (self.uuid, self.gpu_model) == UNCOUNTED
 
 
 def sums_by(facts: Iterable[Fact], key: Callable[[Fact], K]) -> dict[K, int]:
@@ -204,13 +204,13 @@ def history_facts(sums: HistorySums, day: str | None = None) -> Iterator[Fact]:
         yield Fact("money of components", amount, day, *server, component=component, basis=basis)
     for (owner, phase), time in sums.held.items():
         yield Fact("GPU time", time, day, *owner, phase=phase)
-    for gpu, time in sums.gpu_owed().items():
+    for gpu, time in sums.gpu_chargeable().items():
         yield Fact("GPU time of GPUs", time, day, uuid=gpu.uuid, gpu_model=gpu.gpu_model)
     for (gpu, product, team), time in sums.owner_held.items():
         yield Fact("priced time", time, day, product, team, uuid=gpu.uuid, gpu_model=gpu.gpu_model)
     for (gpu, component), amount in sums.gpu_cost.items():
         yield Fact("money of GPUs", amount, day, uuid=gpu.uuid, gpu_model=gpu.gpu_model, component=component)
-    for (gpu, owner), time in sums.waiting().items():
-        yield Fact("waiting time", time, day, *owner, uuid=gpu.uuid, gpu_model=gpu.gpu_model)
+    for (gpu, owner), time in sums.still_unpriced().items():
+        yield Fact("unpriced time", time, day, *owner, uuid=gpu.uuid, gpu_model=gpu.gpu_model)
     for (owner, kind), count in sums.tokens.items():
         yield Fact("tokens", count, day, *owner, kind=kind)

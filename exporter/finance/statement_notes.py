@@ -52,7 +52,7 @@ def statement_notes(
     if keeps_idle:
         yield from notes_on_idle_ratio(record, phased_amount)
     if record.sums is not None:
-        yield from notes_on_waiting_time(record.sums)
+        yield from notes_on_unpriced_time(record.sums)
         yield from notes_on_unseen_gpus(record.sums)
         yield note_on_coverage(record, record.sums, zone)
     for adjustment in record.adjustments:
@@ -119,14 +119,15 @@ def notes_on_idle_ratio(record: MonthRecord, phased_amount: Picodollars) -> Iter
         yield f"idle % is of the {dollars_text(phased_amount)} dollars that are known by phase{because}"
 
 
-def notes_on_waiting_time(sums: HistorySums) -> Iterator[str]:
-    """GPU time that was charged late or still waits for a price, and time of hosts without counted GPUs."""
+def notes_on_unpriced_time(sums: HistorySums) -> Iterator[str]:
+    """GPU time that was charged late or is still unpriced, and time of hosts without counted GPUs."""
     gpu_time = sum(sums.held.values())
     uncounted = sums.uncounted()
-    # GPU time is what is owed. What was charged late and what waits are times that passed, of which a part
-    # may not be owed. No part may exceed the whole: the first is cut to it, and the second makes it larger.
+    # GPU time is what is chargeable. What was charged late and what is unpriced are times that passed, of
+    # which a part may not be chargeable. No part may exceed the whole: the first is cut to it, and the
+    # second makes it larger.
     charged_late = min(gpu_time, sum(sums.settled.values()))
-    unpriced = sum(sums.waiting().values()) - uncounted
+    unpriced = sum(sums.still_unpriced().values()) - uncounted
     all_hours = hours_text(max(gpu_time, unpriced))
     if charged_late:
         yield f"{hours_text(charged_late)} of {all_hours} GPU-hours were charged when their price came"
@@ -141,7 +142,7 @@ def notes_on_waiting_time(sums: HistorySums) -> Iterator[str]:
 
 def notes_on_unseen_gpus(sums: HistorySums) -> Iterator[str]:
     """GPU time and money of GPUs that NVML never listed."""
-    unseen = sum(time for gpu, time in sums.gpu_owed().items() if gpu.uuid == UNSEEN)
+    unseen = sum(time for gpu, time in sums.gpu_chargeable().items() if gpu.uuid == UNSEEN)
     if unseen:
         money = sum(amount for (gpu, _), amount in sums.gpu_cost.items() if gpu.uuid == UNSEEN)
         yield (

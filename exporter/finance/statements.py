@@ -42,7 +42,7 @@ class _View:
     measures: frozenset[Measure]
     """Measures of the facts that add to lines.
 
-    Waiting time is GPU time without a price yet, and an overhead is beside all money.
+    Unpriced time is GPU time without a price yet, and an overhead is beside all money.
     """
     has_phases: bool
     """Whether its money has a phase, such as idle, and its rows have tokens: those of owners alone."""
@@ -55,7 +55,7 @@ class _View:
 _OWNERS: Final = _View(
     "money of owners",
     # Money of owners has no price basis: the part at estimated prices is taken from money of components.
-    frozenset({"money of owners", "money of components", "GPU time", "waiting time", "tokens", "overhead"}),
+    frozenset({"money of owners", "money of components", "GPU time", "unpriced time", "tokens", "overhead"}),
     has_phases=True,
     has_gpu_time=True,
     has_price_basis=True,
@@ -69,7 +69,7 @@ _COMPONENTS: Final = _View(
 )
 _GPUS: Final = _View(
     "money of GPUs",
-    frozenset({"money of GPUs", "GPU time of GPUs", "waiting time", "overhead"}),
+    frozenset({"money of GPUs", "GPU time of GPUs", "unpriced time", "overhead"}),
     has_phases=False,
     has_gpu_time=True,
     has_price_basis=False,
@@ -95,9 +95,9 @@ class StatementLine:
     adjusted: Picodollars = 0
     """The part of `money` that is posted corrections."""
     unpriced: Nanoseconds = 0
-    """GPU time that passed and waits for a price, which will tell what part of it is owed."""
+    """Unpriced GPU time. Its price will tell what part of it is chargeable."""
     gpu_time: Nanoseconds = 0
-    """GPU time that is owed."""
+    """Chargeable GPU time."""
     tokens: dict[str, int] = field(default_factory=dict)
     """Tokens by their kind."""
     overhead: Picodollars = 0
@@ -113,7 +113,7 @@ class StatementLine:
         match fact.measure:
             case "GPU time" | "GPU time of GPUs":
                 self.gpu_time += fact.value
-            case "waiting time":
+            case "unpriced time":
                 # The hours of a host whose GPUs nobody counted are no GPU-hours: a note has them.
                 if not fact.is_time_of_host:
                     self.unpriced += fact.value
@@ -158,7 +158,7 @@ class Statement:
     tells_estimated: bool
     """Whether lines tell their part at estimated prices."""
     tells_gpu_time: bool
-    """Whether lines tell their GPU time, and the GPU time that waits for a price."""
+    """Whether lines tell their GPU time, and their unpriced GPU time."""
     tells_tokens: bool
     """Whether lines tell their tokens."""
     notes: tuple[str, ...]

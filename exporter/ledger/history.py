@@ -43,7 +43,7 @@ class HistorySums(Sums):
     grain: ClassVar[Families] = families.DAILY
     cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
     held: dict[OwnerPhase, Nanoseconds] = field(default_factory=dict)
-    """GPU time that is owed, which dollars are divided by. It sums to `gpu_held` less `gpu_unowed`."""
+    """Chargeable GPU time, which dollars are divided by. It sums to `gpu_held` less `gpu_unowed`."""
     server_cost: dict[ServerCost, Picodollars] = field(default_factory=dict)
     gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
     gpu_held: dict[Gpu, Nanoseconds] = field(default_factory=dict)
@@ -54,31 +54,31 @@ class HistorySums(Sums):
     covered: dict[families.NoKey, Nanoseconds] = field(default_factory=dict)
     """Wall time of ticks."""
     settled: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
-    """GPU time of `unpriced` that was charged since: the rest waits."""
+    """GPU time of `unpriced` that was charged since. The rest is still unpriced."""
     gpu_down: dict[Gpu, Nanoseconds] = field(default_factory=dict)
     """GPU time of `gpu_held` without hourly rent, whether or not rent is by the hour."""
     gpu_unowed: dict[Gpu, Nanoseconds] = field(default_factory=dict)
-    """GPU time of `gpu_held` that is not owed."""
+    """GPU time of `gpu_held` that is not chargeable."""
     owner_held: dict[GpuOwner, Nanoseconds] = field(default_factory=dict)
     """GPU time of `gpu_held` that has a price, by its holder."""
     owner_down: dict[GpuOwner, Nanoseconds] = field(default_factory=dict)
     """GPU time of `owner_held` without hourly rent, by its holder."""
 
-    def waiting(self) -> dict[tuple[Gpu, CostOwner], Nanoseconds]:
+    def still_unpriced(self) -> dict[tuple[Gpu, CostOwner], Nanoseconds]:
         """GPU time that still has no price, by its holder."""
         rest = {key: time - self.settled.get(key, 0) for key, time in self.unpriced.items()}
         return {key: time for key, time in rest.items() if time > 0}
 
     def uncounted(self) -> Nanoseconds:
-        """Time of hosts, not of GPUs, that waits since the number or the price of their GPUs is not known."""
-        return sum(time for (gpu, _), time in self.waiting().items() if gpu == UNCOUNTED)
+        """Unpriced time of hosts, not of GPUs: the number or the price of their GPUs is not known."""
+        return sum(time for (gpu, _), time in self.still_unpriced().items() if gpu == UNCOUNTED)
 
     def before_service(self) -> Nanoseconds:
-        """Time of owned GPUs before they were in service: nothing is owed for it though the host was up."""
+        """Time of owned GPUs before they were in service: it is not chargeable though the host was up."""
         return sum(max(0, time - self.gpu_down.get(gpu, 0)) for gpu, time in self.gpu_unowed.items())
 
     def host_down(self) -> Nanoseconds:
-        """GPU time for which nothing is owed because the host was down."""
+        """GPU time that is not chargeable because the host was down."""
         return sum(min(time, self.gpu_down.get(gpu, 0)) for gpu, time in self.gpu_unowed.items())
 
     def unobserved(self) -> Nanoseconds:
@@ -86,8 +86,8 @@ class HistorySums(Sums):
         charged = (time for owner_phase, time in self.held.items() if owner_phase.phase == "unobserved")
         return sum(charged) + self.host_down()
 
-    def gpu_owed(self) -> dict[Gpu, Nanoseconds]:
-        """GPU time that is owed, by GPU."""
+    def gpu_chargeable(self) -> dict[Gpu, Nanoseconds]:
+        """Chargeable GPU time, by GPU."""
         return {gpu: time - self.gpu_unowed.get(gpu, 0) for gpu, time in self.gpu_held.items()}
 
     def by_component(self, basis: PriceBasis | None = None) -> dict[tuple[ServerKey, str], Picodollars]:
@@ -111,7 +111,7 @@ class HistorySums(Sums):
                 add(sums.gpu_unowed, time.gpu, time.duration - time.chargeable)
             if time.down:
                 add(sums.gpu_down, time.gpu, time.down)
-            if not time.priced:
+            if time.unpriced:
                 add(sums.unpriced, (time.gpu, time.owner_phase.owner), time.duration)
         return sums
 
@@ -121,7 +121,7 @@ class HistorySums(Sums):
         sums = cls()
         sums._add_money(segment)
         for time in segment.gpu_times:
-            if time.priced:
+            if not time.unpriced:
                 add(sums.settled, (time.gpu, time.owner_phase.owner), time.duration)
             if time.chargeable:  # beyond the GPU time that was counted when it passed
                 add(sums.held, time.owner_phase, time.chargeable)
@@ -141,7 +141,7 @@ class HistorySums(Sums):
             )
             add(self.gpu_cost, (money.gpu, money.component), money.amount)
         for time in segment.gpu_times:
-            if time.priced:
+            if not time.unpriced:
                 owner = time.owner_phase.owner
                 holder = GpuOwner(time.gpu, owner.product, owner.team)
                 add(self.owner_held, holder, time.duration)

@@ -116,7 +116,7 @@ def host_usage(
         now: the present.
         hours: the most hours; a younger ledger has fewer.
         tariff: prices of now and their terms. Without one, prices are those of each GPU's last paid hour,
-            unless a later one waits for a price.
+            unless a later one is unpriced.
         release_rules: those that hold for any host, for what can be given back at prices of the ledger.
 
     Raises:
@@ -222,15 +222,15 @@ def _posted_price(
     release_rules: Tariff | None,
     now: Instant,
 ) -> PricedGpu:
-    """The price of the last hour in which the GPU's hardware was owed: 0 once it is written off.
+    """The price of the last hour in which the GPU was chargeable: 0 once it is written off.
 
-    There is none while a later hour, or a part of that one, waits for a price.
+    There is none while a later hour, or a part of that one, is unpriced.
     """
     for hour in sorted(history, reverse=True):
         sums = history[hour]
-        if any(waiting == gpu.gpu for waiting, _ in sums.waiting()):
+        if any(unpriced == gpu.gpu for unpriced, _ in sums.still_unpriced()):
             break
-        chargeable = sums.gpu_owed().get(gpu.gpu, 0)
+        chargeable = sums.gpu_chargeable().get(gpu.gpu, 0)
         if chargeable > 0:
             components = {
                 component: amount

@@ -15,7 +15,7 @@ from exporter.units import NANOSECONDS_PER_MINUTE, Instant, Nanoseconds, Picodol
 WINDOW_MINUTES: Final = 60
 
 
-def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> Mapping[CostOwner, Window]:
+def window(totals: Totals, backlog: Iterable[UnpricedTime], now: Instant) -> Mapping[CostOwner, Window]:
     """Sums over the last 60 whole minutes, or over the time of a younger ledger.
 
     The same mapping until another minute or amount is in them, unless some time is unpriced.
@@ -27,7 +27,7 @@ def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> Map
     minutes = tuple(totals.minutes[minute] for minute in range(start, end) if minute in totals.minutes)
     windows = _windows(minutes)
     unpriced: dict[CostOwner, Nanoseconds] = {}
-    for time in waiting:
+    for time in backlog:
         inside = min(time.end, end * NANOSECONDS_PER_MINUTE) - max(time.start, start * NANOSECONDS_PER_MINUTE)
         if inside > 0:
             for owner_phase, used in time.usage.items():
@@ -35,8 +35,10 @@ def window(totals: Totals, waiting: Iterable[UnpricedTime], now: Instant) -> Map
                 add(unpriced, owner_phase.owner, part)
     if not unpriced:
         return windows
-    waits = {owner: replace(windows.get(owner, Window()), unpriced=part) for owner, part in unpriced.items()}
-    return {**windows, **waits}
+    incomplete = {
+        owner: replace(windows.get(owner, Window()), unpriced=part) for owner, part in unpriced.items()
+    }
+    return {**windows, **incomplete}
 
 
 @lru_cache(maxsize=1)

@@ -42,7 +42,7 @@ def token_times(tokens: TokenPosting, postings: Postings) -> Iterator[TokenTime]
 
     A price is a quotient of both: it would have money of ticks whose tokens are of a later minute or day.
     Time without hourly rent has no tokens: the host was off or asleep.
-    Late charges of the last hour are by the minute, and so are tokens of a segment that waits for a price.
+    Late charges of the last hour are by the minute, and so are tokens of a segment with unpriced time.
     Without segments all are of the tick's end.
     """
     segments = postings.segments

@@ -56,7 +56,7 @@ class Counters(Sums):
     grain: ClassVar[Families] = COUNTERS
     cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
     held: dict[OwnerPhase, Nanoseconds] = field(default_factory=dict)
-    """GPU time that is owed."""
+    """Chargeable GPU time."""
     server_cost: dict[ServerComponent, Picodollars] = field(default_factory=dict)
     gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
     tokens: dict[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
@@ -214,7 +214,7 @@ class Totals:
             self.counters.post("first_held", product, segment.start)
 
     def _add_money(self, segment_sums: SegmentSums) -> None:
-        """Add money at the time that it covers, whenever it is posted, and the GPU time that is owed."""
+        """Add money at the time that it covers, whenever it is posted, and chargeable GPU time."""
         segment = segment_sums.segment
         sums = segment_sums.sums
         counters = self.counters

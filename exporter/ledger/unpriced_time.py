@@ -90,8 +90,8 @@ class UnpricedBuffer:
         in_memory = self.in_memory
         if not persistent and self.unwritten:
             both = {**in_memory, **self.unwritten}
-            waiting = sorted(number for number, time in both.items() if time.usage)
-            in_memory = {number: both[number] for number in waiting[-RANGES_MAX:]}
+            unpriced = sorted(number for number, time in both.items() if time.usage)
+            in_memory = {number: both[number] for number in unpriced[-RANGES_MAX:]}
         return UnpricedBuffer(self.last, {}, in_memory, self._open)
 
     def batch(self, cursor: Cursor) -> UnpricedBatch:

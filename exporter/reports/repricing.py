@@ -238,7 +238,7 @@ class _GpuCell:
     time: Mapping[Payer, Nanoseconds]
     """The charged time of each payer."""
     up: Mapping[Payer, Nanoseconds]
-    """The charged time of each payer that hourly rent is owed for."""
+    """The charged time of each payer that costs hourly rent."""
     parts: Sequence[_CellPart]
 
     @property
@@ -290,7 +290,7 @@ def _cells_of_day(
 
 
 def _cells(day: str, timed: _TimedSums, prices: DatedPrices) -> Iterator[_GpuCell]:
-    """The charged GPUs of a time that is compared: what waits for a price is charged with the new one."""
+    """The charged GPUs of a time that is compared: unpriced time is charged with the new one."""
     start, end, sums = timed
     edges = [start, *(cut for cut in prices.cuts if start < cut < end), end]
     times: dict[Gpu, dict[Payer, Nanoseconds]] = {}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from exporter.config.settings import Config
-from exporter.cost.intervals import ChargedInterval
+from exporter.cost.intervals import ChargedInterval, IntervalKind
 from exporter.cost.inventory import GpuInventory
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import Segment
@@ -156,7 +156,7 @@ class ChangeLog:
             )
 
     def note_inventory(self, inventory: GpuInventory, policy: CostPolicy) -> None:
-        """Log GPUs that were replaced or released, and GPUs that are owed and not listed, or not counted."""
+        """Log GPUs that were replaced or released, and charged GPUs that are not listed, or not counted."""
         for old, new, address in inventory.replaced[:GPUS_LOGGED_MAX]:
             names = {"old": old.uuid, "new": new.uuid, "gpu_model": new.gpu_model, "pci_bus_id": address}
             log.info("gpu replaced", extra=names)
@@ -198,7 +198,9 @@ def log_gap(interval: ChargedInterval | None, segments: tuple[Segment, ...], pol
     A warning if part of it exceeds `gap.max_days` and is not charged.
     """
     times = [time for segment in segments for time in segment.gpu_times]
-    if interval is None or interval.observed or not (times or interval.uncharged):
+    if interval is None or interval.kind is IntervalKind.OBSERVED:
+        return
+    if not (times or interval.uncharged):
         return
     # No rent accrues while a host is down whose GPUs are rented by the hour.
     down = sum(
@@ -210,7 +212,7 @@ def log_gap(interval: ChargedInterval | None, segments: tuple[Segment, ...], pol
             for rate in policy.tariff.hardware_price(gpu, segment.start).rates
         )
     )
-    unpriced = sum(time.duration for time in times if not time.priced)
+    unpriced = sum(time.duration for time in times if time.unpriced)
     not_charged = []
     if interval.uncharged:
         not_charged.append(f"{_hours(interval.uncharged)} hours before it, beyond gap.max_days")
@@ -221,7 +223,7 @@ def log_gap(interval: ChargedInterval | None, segments: tuple[Segment, ...], pol
         not_charged.append(f"{hours} GPU-hours without a price, charged once a price is configured")
     log.log(
         logging.WARNING if interval.uncharged else logging.INFO,
-        "rent since boot charged" if interval.hourly_only else "unobserved time charged",
+        "rent since boot charged" if interval.kind is IntervalKind.SINCE_BOOT else "unobserved time charged",
         extra={
             "since": datetime.fromtimestamp(interval.start // NANOSECONDS_PER_SECOND, UTC).isoformat(),
             "hours": _hours(interval.length),

@@ -15,6 +15,7 @@ from exporter import readings
 from exporter.clock import Clock
 from exporter.cost.advance import TickOutcome, advance
 from exporter.cost.gpu_usage import utilization_ratio
+from exporter.cost.intervals import IntervalKind
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.process import ProcessMetrics
@@ -268,7 +269,7 @@ class Sampler:
         answers = read.gathered if outcome.inventory.gpu_host else read.gathered_without_gpus()
         self._health.note(answers, frame.wall)
         self._health.note_clock(frame.wall, synchronized=is_clock_set)
-        is_since_boot = outcome.charged is not None and outcome.charged.hourly_only
+        is_since_boot = outcome.charged is not None and outcome.charged.kind is IntervalKind.SINCE_BOOT
         return AdvancedTick(read, outcome, is_clock_set, needs_clock=state.rebooted(frame) or is_since_boot)
 
     def _may_post(self, tick: AdvancedTick) -> bool:

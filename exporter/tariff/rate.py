@@ -1,7 +1,7 @@
 """Rates: exact amounts that accrue over time. Pure."""
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Final, Literal, get_args
 
 from exporter.units import NANOSECONDS_PER_HOUR, Nanoseconds, Picodollars, dollars
@@ -70,21 +70,30 @@ class EnergyPrice:
     provenance: Provenance
 
 
+class HardwareStatus(Enum):
+    """Whether the hardware of a GPU has a price at an instant. Overheads accrue in each case."""
+
+    PRICED = "priced"
+    """Some rate is the price of the hardware."""
+    UNPRICED = "unpriced"
+    """The hardware has no price yet. A late charge posts its cost once it has one."""
+    NOT_IN_SERVICE = "not in service"
+    """Owned hardware before it is in service costs nothing, and is never charged late."""
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """Rates of one GPU at an instant."""
 
     rates: tuple[ComponentRate, ...]
     energy: EnergyPrice | None
-    priced: bool
-    """False without a price of the hardware; overheads accrue all the same."""
-    in_service: bool = True
-    """False before owned hardware is: it has no price then, and its time waits for none."""
+    hardware: HardwareStatus
+    """Whether the hardware has a price."""
 
     @property
-    def waits(self) -> bool:
-        """Whether time at it waits for a price."""
-        return self.in_service and not self.priced
+    def priced(self) -> bool:
+        """Whether the hardware is priced."""
+        return self.hardware is HardwareStatus.PRICED
 
     @property
     def while_up(self) -> bool:
@@ -94,4 +103,4 @@ class Price:
     def hourly(self) -> "Price":
         """Its hourly rent alone."""
         hourly = tuple(rate for rate in self.rates if rate.while_up)
-        return Price(hourly, None, self.priced, self.in_service)
+        return Price(hourly, None, self.hardware)

@@ -15,7 +15,7 @@ from exporter.tariff.catalogue import CATALOGUE, Catalogue
 from exporter.tariff.csv_tables import CatalogueError
 from exporter.tariff.instances import CLOUDS
 from exporter.tariff.quotes import NoQuote, Quote
-from exporter.tariff.rate import ComponentRate, EnergyPrice, Price, Provenance, Rate
+from exporter.tariff.rate import ComponentRate, EnergyPrice, HardwareStatus, Price, Provenance, Rate
 from exporter.units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_YEAR,
@@ -41,11 +41,11 @@ ANNUITY_DIGITS: Final = 50
 """Decimal digits for (1 + r)^-life, far below a picodollar on any purchase."""
 
 
-NO_PRICE: Final = Price((), None, priced=False)
-"""The price of time that waits for one."""
+NO_PRICE: Final = Price((), None, HardwareStatus.UNPRICED)
+"""The price of unpriced time."""
 
-NOT_IN_SERVICE: Final = Price((), None, priced=False, in_service=False)
-"""The price of owned hardware before it is in service: time at it waits for none."""
+NOT_IN_SERVICE: Final = Price((), None, HardwareStatus.NOT_IN_SERVICE)
+"""The price of owned hardware before it is in service."""
 
 PRICES_CACHED: Final = 1024
 """Resolved prices that a tariff keeps: those of all GPUs of a host over years of months."""
@@ -129,17 +129,17 @@ class Tariff:
         return not is_listed and self.is_retired(gpu, at)
 
     def _resolved(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
-        if gpu == UNCOUNTED:  # overheads per GPU wait for the number
+        if gpu == UNCOUNTED:  # overheads per GPU are unpriced, too
             return NO_PRICE
-        hardware = self.hardware_price(gpu, at)
-        rates = [*hardware.rates]
+        of_hardware = self.hardware_price(gpu, at)
+        rates = [*of_hardware.rates]
         for overhead in self.overheads:
             if overhead.per == "fleet" or not terms.matches(overhead.host, self.host):
                 continue
             sharers = gpus_on_host if overhead.per == "host" else 1
             rate = Rate(picodollars(overhead.amount_dollars), _length(overhead.period, month) * sharers)
             rates.append(ComponentRate(overhead.name, rate, Provenance("configured", overhead.source)))
-        return Price(tuple(rates), hardware.energy, hardware.priced, hardware.in_service)
+        return Price(tuple(rates), of_hardware.energy, of_hardware.hardware)
 
     def hardware_price(self, gpu: Gpu, at: Instant) -> Price:
         """The price of its hardware alone: none before its first price or its service."""
@@ -173,7 +173,7 @@ class Tariff:
         if rule is not None and rule.energy is not None:
             per_kilowatt_hour = picodollars(rule.energy.dollars_per_gpu_kilowatt_hour)
             energy = EnergyPrice(per_kilowatt_hour, Provenance("configured", rule.source))
-        return Price(rates, energy, priced=True)
+        return Price(rates, energy, HardwareStatus.PRICED)
 
     def rule(self, gpu: Gpu) -> terms.Hardware | None:
         """The rule that prices a GPU, `None` where none matches it."""

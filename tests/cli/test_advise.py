@@ -45,7 +45,7 @@ def metered(
         start = begin + number * HOUR
         day = datetime.fromtimestamp(start // 10**9, ZoneInfo(zone)).date().isoformat()
         money = tuple(MoneyPosting(gpu, "rent", basis, owner, 4 * DOLLAR) for gpu, owner in owners)
-        times = tuple(GpuTimePosting(gpu, owner, HOUR, priced=True, chargeable=HOUR) for gpu, owner in owners)
+        times = tuple(GpuTimePosting(gpu, owner, HOUR, chargeable=HOUR) for gpu, owner in owners)
         segment = Segment(start, start + HOUR, day[:7], day, 8 * DOLLAR, money, times)
         clock.now = start + HOUR
         state = State(wall=clock.now, accrued=8 * DOLLAR * (number + 1), gpus=gpus)

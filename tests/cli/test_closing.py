@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     october(tmp_path / "fleet" / "a.db", DOLLAR, "GPU-a")
     host = MeteredHost(tmp_path / "fleet" / "b.db", "GPU-b").meter(NOVEMBER - 6 * HOUR, 4, DOLLAR)
     start = NOVEMBER - 2 * HOUR
-    time = GpuTimePosting(host.gpu, IDLE, 2 * HOUR, priced=False, chargeable=2 * HOUR)
+    time = GpuTimePosting(host.gpu, IDLE, 2 * HOUR, unpriced=True, chargeable=2 * HOUR)
     segment = Segment(start, NOVEMBER, "2026-10", "2026-10-31", 0, (), (time,))
     host.clock.now = NOVEMBER
     host.ledger.post(
@@ -51,7 +51,7 @@ def price_comes_late(file: Path) -> None:
     unit = Gpu("GPU-b", "H100")
     start = NOVEMBER - 2 * HOUR
     money = (MoneyPosting(unit, "rent", "configured", IDLE, 6 * DOLLAR),)
-    times = (GpuTimePosting(unit, IDLE, 2 * HOUR, priced=True, chargeable=0),)
+    times = (GpuTimePosting(unit, IDLE, 2 * HOUR, chargeable=0),)
     late = Segment(start, NOVEMBER, "2026-10", "2026-10-31", 6 * DOLLAR, money, times)
     ledger.post(
         Postings(NOVEMBER + HOUR, (), day="2026-11-01", late=LateCharges((late,))),
@@ -300,7 +300,7 @@ def test_a_month_whose_late_prices_are_still_being_charged_says_so(
     ledger = Ledger.open(folder / "b.db", SetClock(NOVEMBER + HOUR))
     unit, start = Gpu("GPU-b", "H100"), NOVEMBER - 2 * HOUR
     money = (MoneyPosting(unit, "rent", "configured", IDLE, 3 * DOLLAR),)
-    times = (GpuTimePosting(unit, IDLE, HOUR, priced=True, chargeable=0),)
+    times = (GpuTimePosting(unit, IDLE, HOUR, chargeable=0),)
     late = Segment(start, start + HOUR, "2026-10", "2026-10-31", 3 * DOLLAR, money, times)
     state = State(wall=NOVEMBER + HOUR, accrued=7 * DOLLAR)
     ledger.post(Postings(NOVEMBER + HOUR, (), day="2026-11-01", late=LateCharges((late,))), state)

@@ -76,8 +76,7 @@ class Host:
                 for gpu, owner_phase in owner_phases
             )
             times = tuple(
-                GpuTimePosting(gpu, owner_phase, DAY, priced=True, chargeable=DAY)
-                for gpu, owner_phase in owner_phases
+                GpuTimePosting(gpu, owner_phase, DAY, chargeable=DAY) for gpu, owner_phase in owner_phases
             )
             accrued = 48 * DOLLAR * len(owners)
             segments.append(Segment(start, start + DAY, "2026-10", name, accrued, money, times))

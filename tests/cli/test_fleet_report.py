@@ -163,7 +163,7 @@ def test_hours_in_which_the_gpus_were_not_known_are_not_metered(
     """A host of 743 hours at 1 dollar, and one hour of 744 before in which no GPU was listed."""
     path = tmp_path / "fleet" / "late.db"
     host = MeteredHost(path)
-    waiting = GpuTimePosting(UNCOUNTED, OwnerPhase(CHAT, "idle"), HOUR, priced=False, chargeable=HOUR)
+    waiting = GpuTimePosting(UNCOUNTED, OwnerPhase(CHAT, "idle"), HOUR, unpriced=True, chargeable=HOUR)
     segment = Segment(OCTOBER, OCTOBER + HOUR, "2026-10", "2026-10-01", 0, (), (waiting,))
     host.clock.now = OCTOBER + HOUR
     host.ledger.post(Postings(host.clock.now, (segment,), day="2026-10-01"), State(wall=host.clock.now))

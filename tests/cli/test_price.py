@@ -257,7 +257,7 @@ def test_time_without_a_price_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
     """Half of the hour's GPUs wait for a price: what requests cost is not all."""
     clock = StillClock(NOVEMBER + HOUR)
     ledger = Ledger.open(tmp_path / "ledger.db", clock)
-    waiting = GpuTimePosting(GPU_1, OwnerPhase(CHAT, "decode"), HOUR, priced=False, chargeable=HOUR)
+    waiting = GpuTimePosting(GPU_1, OwnerPhase(CHAT, "decode"), HOUR, unpriced=True, chargeable=HOUR)
     metered_hour = tick(clock.now, money(400), length=HOUR, gpu_time=(waiting,), tokens=(tokens(3),))
     ledger.post(metered_hour, accrued(metered_hour))
     ledger.close()

@@ -179,7 +179,7 @@ def after_noon(file: Path, ledger: Path, uuid: str = "GPU-0") -> _Daemon:
     """A daemon whose ledger has 12 hours of one GPU at 3.60 dollars."""
     gpu, slot = Gpu(uuid, "H100"), OwnerPhase(CostOwner("chat", "assistants", "", "chat", "m"), "decode")
     paid = MoneyPosting(gpu, "rent", "configured", slot, 432 * 10**11)
-    gpu_time = GpuTimePosting(gpu, slot, 12 * 3600 * 10**9, priced=True, chargeable=12 * 3600 * 10**9)
+    gpu_time = GpuTimePosting(gpu, slot, 12 * 3600 * 10**9, chargeable=12 * 3600 * 10**9)
     segment = Segment(
         NOON - 12 * 3600 * 10**9, NOON, "2026-11", "2026-11-25", paid.amount, (paid,), (gpu_time,)
     )

@@ -66,7 +66,7 @@ def metered(
         start = begin + number * HOUR
         day = datetime.fromtimestamp(start // 10**9, ZoneInfo(zone)).date().isoformat()
         money = (MoneyPosting(gpu, "rent", basis, spent, 4 * DOLLAR),) if priced else ()
-        times = (GpuTimePosting(gpu, spent, HOUR, priced=priced, chargeable=HOUR),)
+        times = (GpuTimePosting(gpu, spent, HOUR, chargeable=HOUR, unpriced=not priced),)
         segment = Segment(start, start + HOUR, day[:7], day, 4 * DOLLAR * priced, money, times)
         clock.now = start + HOUR
         servers = {} if server is None else {owner.key: server}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from exporter.cost.advance import TickOutcome, advance
+from exporter.cost.intervals import IntervalKind
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner, Segment
 from exporter.cost.state import State
@@ -113,7 +114,7 @@ class CheckedMeter:
         assert charged is not None
         slots = {**before.gpus, **self.state.gpus}
         known, unseen = slots, self.state.unseen
-        if not (charged.observed or charged.hourly_only):
+        if charged.kind is IntervalKind.GAP:
             released = self.outcome.inventory.released
             known = {uuid: gpu for uuid, gpu in before.gpus.items() if uuid not in released or gpu.up}
             unseen = before.unseen

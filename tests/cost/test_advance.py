@@ -93,7 +93,7 @@ def test_a_price_holds_from_its_instant_on_within_a_tick() -> None:
 
 
 def test_hardware_comes_into_service_within_a_tick() -> None:
-    """Seconds before are not owed, cost nothing and wait for no price; seconds after are amortized."""
+    """Seconds before are not chargeable, cost nothing and are not unpriced; seconds after are amortized."""
     service = START + 5 * SECOND
     meter = CheckedMeter(
         cost_policy(owned(in_service=service, purchase_dollars=Decimal(3 * 8766 * 3600), gpus=1))
@@ -102,9 +102,9 @@ def test_hardware_comes_into_service_within_a_tick() -> None:
     outcome = meter.tick(10, [h100()])
     segments = outcome.postings.segments
     reported = [
-        (allocated.priced, allocated.chargeable) for segment in segments for allocated in segment.gpu_times
+        (allocated.unpriced, allocated.chargeable) for segment in segments for allocated in segment.gpu_times
     ]
-    assert reported == [(True, 0), (True, 6 * SECOND)]
+    assert reported == [(False, 0), (False, 6 * SECOND)]
     assert [segment.unpriced for segment in segments] == [(), ()]
     assert meter.dollars() == 6 * DOLLAR
 
@@ -115,7 +115,7 @@ def test_an_unpriced_gpu_is_held_and_costs_nothing() -> None:
     meter.tick(1, [h100()])
     outcome = meter.tick(10, [h100()])
     (allocated,) = outcome.postings.segments[0].gpu_times
-    assert (allocated.duration, allocated.priced) == (10 * SECOND, False)
+    assert (allocated.duration, allocated.unpriced) == (10 * SECOND, True)
     assert meter.dollars() == 0
 
 

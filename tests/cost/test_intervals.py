@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from exporter.cost.advance import TickOutcome, advance
-from exporter.cost.intervals import ChargedInterval, since_last
+from exporter.cost.intervals import ChargedInterval, IntervalKind, since_last
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
 from exporter.readings import CounterReading, Frame, Gpu, GpuReading, Holder, ServerKey, ServerReading
@@ -310,7 +310,7 @@ def test_without_a_last_tick_there_is_nothing_to_charge() -> None:
 
 def test_hourly_rent_is_charged_by_what_of_a_stretch_the_host_was_up() -> None:
     """[0, 10) and [50, 60) are up: half of [5, 15), nothing of [20, 40), all of [50, 60)."""
-    interval = ChargedInterval(0, 60, observed=False, up=((0, 10), (50, 60)))
+    interval = ChargedInterval(0, 60, IntervalKind.GAP, up=((0, 10), (50, 60)))
 
     assert [interval.up_between(5, 15), interval.up_between(20, 40), interval.up_between(50, 60)] == [
         5,

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import pytest
 
+from exporter.cost.intervals import IntervalKind
 from exporter.cost.inventory import FORMER_MAX, Replacement, former_slots
 from exporter.cost.state import GpuState, State
 from exporter.readings import Gpu, GpuEvidence, GpuReading, Holder, MigInstance
@@ -63,7 +64,7 @@ def test_a_gap_goes_to_the_gpus_before_it() -> None:
 
     outcome = host.restart(3600, *boards("b"))
     assert outcome.charged is not None
-    assert not outcome.charged.observed
+    assert outcome.charged.kind is IntervalKind.GAP
     assert near(host.meter.dollars(phase="unobserved"), HOST * 80 // 3600)
     assert near(host.meter.dollars(uuid="a3"), 6_880_000_000_000 + HOST // 8 * 80 // 3600)
     assert host.meter.dollars(uuid="b3") == 0

@@ -471,8 +471,7 @@ def test_energy_goes_to_owners_as_its_cost_does_and_falls_where_it_was_used() ->
             MoneyPosting(gpu(), "energy", "configured", owner_phase, amount) for owner_phase, amount in paid
         )
         rows = tuple(
-            GpuTimePosting(gpu(), owner_phase, time, priced=True, chargeable=time)
-            for owner_phase, time in allocated
+            GpuTimePosting(gpu(), owner_phase, time, chargeable=time) for owner_phase, time in allocated
         )
         total = sum(amount for _, amount in paid)
         return Segment(since, until, "2026-11", "2026-11-15", total, money, rows)

@@ -96,7 +96,7 @@ def test_hourly_rent_is_charged_since_the_boot() -> None:
     assert components(outcome) == {("unallocated", "unobserved", "rent")}
     allocated = [row for segment in outcome.postings.segments for row in segment.gpu_times]
     assert sum(row.duration for row in allocated) == 20 * MINUTE
-    assert {row.priced for row in allocated} == {True}
+    assert {row.unpriced for row in allocated} == {False}
     assert outcome.state.accrued == 1200 * MILLI
 
 
@@ -257,8 +257,8 @@ def test_hardware_whose_price_the_cloud_has_yet_to_tell_is_kept_for_it() -> None
 
     assert (charged(outcome), outcome.state.fresh_in) == (0, "")
     allocated = [row for segment in outcome.postings.segments for row in segment.gpu_times]
-    assert {(row.owner_phase.owner.server, row.owner_phase.phase, row.priced) for row in allocated} == {
-        ("unallocated", "unobserved", False)
+    assert {(row.owner_phase.owner.server, row.owner_phase.phase, row.unpriced) for row in allocated} == {
+        ("unallocated", "unobserved", True)
     }
     used = [usage for one in waiting for usage in one.usage.values()]
     assert {one.hourly_only for one in waiting} == {True}

@@ -74,7 +74,7 @@ def test_a_silent_default_price() -> None:
         outcome = meter.tick(10, [h100()], [page()], allocate(CHAT, 0))
     assert outcome is not None
     assert outcome.postings.segments[0].money == ()
-    assert [allocated.priced for allocated in outcome.postings.segments[0].gpu_times] == [False]
+    assert [allocated.unpriced for allocated in outcome.postings.segments[0].gpu_times] == [True]
     assert meter.seconds(server="chat") == 10
     assert per_million({}, {"generation": 10**6}, Weights()) == {}
 

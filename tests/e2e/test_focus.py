@@ -77,8 +77,8 @@ def post_an_hour(path: Path, last: int) -> None:
     owner_phase = OwnerPhase(CostOwner("chat", "assistants", "", "chat", "chat-m"), "decode")
     paid = MoneyPosting(Gpu("GPU-8", "NVIDIA L4"), "rent", "estimate", owner_phase, 7 * 10**11)
     gpu_times = (
-        GpuTimePosting(Gpu("GPU-8", "NVIDIA L4"), owner_phase, hour, priced=True, chargeable=hour),
-        GpuTimePosting(Gpu("GPU-9", "NVIDIA L4"), owner_phase, hour, priced=False, chargeable=hour),
+        GpuTimePosting(Gpu("GPU-8", "NVIDIA L4"), owner_phase, hour, chargeable=hour),
+        GpuTimePosting(Gpu("GPU-9", "NVIDIA L4"), owner_phase, hour, unpriced=True, chargeable=hour),
     )
     segment = Segment(start, start + hour, MONTH, "2026-01-30", paid.amount, (paid,), gpu_times)
     ledger = Ledger.open(path, clock)

@@ -47,7 +47,7 @@ def passing(
     """A tick in which a GPU had no price."""
     owner_phase = OwnerPhase(owner, phase)
     unpriced = UnpricedTime(gpu, day, start, start + length, {owner_phase: GpuUse(length, length, energy)})
-    gpu_time = (GpuTimePosting(gpu, owner_phase, length, priced=False, chargeable=length),)
+    gpu_time = (GpuTimePosting(gpu, owner_phase, length, unpriced=True, chargeable=length),)
     segment = Segment(start, start + length, day[:7], day, 0, (), gpu_time, (unpriced,))
     return Postings(start + length, (segment,), day=day)
 
@@ -72,8 +72,7 @@ def charged(unpriced: UnpricedTime, left: dict[OwnerPhase, GpuUse], end: int, am
         for owner_phase, used in unpriced.usage.items()
     }
     gpu_time = tuple(
-        GpuTimePosting(unpriced.gpu, owner_phase, time, priced=True, chargeable=0)
-        for owner_phase, time in times.items()
+        GpuTimePosting(unpriced.gpu, owner_phase, time, chargeable=0) for owner_phase, time in times.items()
     )
     owner_phase = next(iter(unpriced.usage))
     money = (MoneyPosting(unpriced.gpu, "rent", "configured", owner_phase, amount),)

@@ -209,7 +209,7 @@ def test_books_without_a_gpu_are_whoevers_they_are(path: Path, clock: StillClock
 def test_gpus_are_known_without_a_price(path: Path, clock: StillClock, how: str) -> None:
     """A GPU that no money was posted to is one of the ledger's all the same."""
     gpu_time = (
-        GpuTimePosting(GPU_1, OwnerPhase(CHAT, "decode"), 10 * SECOND, priced=False, chargeable=10 * SECOND),
+        GpuTimePosting(GPU_1, OwnerPhase(CHAT, "decode"), 10 * SECOND, unpriced=True, chargeable=10 * SECOND),
     )
     posted = tick(END, gpu_time=gpu_time if how == "unpriced" else ())
     state = State(wall=END, gpus={GPU_1.uuid: GpuState(GPU_1, 1)} if how == "remembered" else {})

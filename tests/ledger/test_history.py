@@ -69,10 +69,8 @@ def segment(end: int, *entries: MoneyPosting, day: str, length: int = SECOND) ->
 
 def test_an_hour_and_a_day_hold_what_their_ticks_added(path: Path, clock: StillClock) -> None:
     """Two ticks in one hour and one in the next, all in one day."""
-    gpu_time = GpuTimePosting(
-        GPU_0, OwnerPhase(CHAT, "decode"), 10 * SECOND, priced=True, chargeable=10 * SECOND
-    )
-    free = GpuTimePosting(GPU_1, OwnerPhase(SEARCH, "idle"), 9 * SECOND, priced=False, chargeable=9 * SECOND)
+    gpu_time = GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), 10 * SECOND, chargeable=10 * SECOND)
+    free = GpuTimePosting(GPU_1, OwnerPhase(SEARCH, "idle"), 9 * SECOND, unpriced=True, chargeable=9 * SECOND)
     posted(
         path,
         clock,

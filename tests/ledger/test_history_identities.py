@@ -120,7 +120,7 @@ def expected_totals(posted: list[Postings]) -> dict[str, Counter[Any]]:
                 sums["gpu_held"][day, time.gpu] += time.duration
                 sums["gpu_unowed"][day, time.gpu] += time.duration - time.chargeable
                 sums["gpu_down"][day, time.gpu] += time.down
-                if time.priced:
+                if not time.unpriced:
                     whose = (
                         time.gpu,
                         time.owner_phase.owner.product,
@@ -129,7 +129,7 @@ def expected_totals(posted: list[Postings]) -> dict[str, Counter[Any]]:
                     sums["owner_held"][day, whose] += time.duration
                     sums["owner_down"][day, whose] += time.down
                 sums["unpriced"][day, (time.gpu, time.owner_phase.owner)] += (
-                    0 if time.priced else time.duration
+                    time.duration if time.unpriced else 0
                 )
         # From a minute on they are by segment, all of one length: 10 in three of them are 3, 3 and 4.
         long = sum(segment.end - segment.start for segment in one.segments) >= 60 * SECOND

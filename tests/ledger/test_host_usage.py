@@ -53,7 +53,7 @@ def ledger(tmp_path: Path) -> Iterator[LedgerReader]:
     for number, rent in ((1, 3), (2, 4)):
         entries = [money(rent * DOLLAR), *([money(DOLLAR, component="storage")] if number == 2 else [])]
         end = NOVEMBER + number * HOUR
-        times = (GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), HOUR, priced=True, chargeable=HOUR),)
+        times = (GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), HOUR, chargeable=HOUR),)
         posted = tick(end, *entries, length=HOUR, gpu_time=times, tokens=(tokens(number),))
         accrued += sum(entry.amount for entry in entries)
         clock.now = end
@@ -162,8 +162,8 @@ def test_a_price_that_was_lost_since(tmp_path: Path) -> None:
     """The hour after the paid one waits for a price: the earlier one does not stand for it."""
     gpus = {"GPU-0": GpuState(GPU_0, 0, holders=(Holder(CHAT.key, "GPU-0"),))}
     decode = OwnerPhase(CHAT, "decode")
-    paid = GpuTimePosting(GPU_0, decode, HOUR, priced=True, chargeable=HOUR)
-    waits = GpuTimePosting(GPU_0, decode, HOUR, priced=False, chargeable=0)
+    paid = GpuTimePosting(GPU_0, decode, HOUR, chargeable=HOUR)
+    waits = GpuTimePosting(GPU_0, decode, HOUR, unpriced=True, chargeable=0)
     clock = StillClock()
     running = Ledger.open(tmp_path / "ledger.db", clock)
     for number, entries, time in ((1, [money(3 * DOLLAR)], paid), (2, [], waits)):
@@ -185,9 +185,7 @@ def posted_gpus(tmp_path: Path, *hours: tuple[MoneyPosting, ...]) -> tuple[Price
         "GPU-1": GpuState(GPU_1, 1),
     }
     owners = {GPU_0: OwnerPhase(CHAT, "decode"), GPU_1: OwnerPhase(UNALLOCATED_OWNER, "idle")}
-    times = tuple(
-        GpuTimePosting(gpu, owner, HOUR, priced=True, chargeable=HOUR) for gpu, owner in owners.items()
-    )
+    times = tuple(GpuTimePosting(gpu, owner, HOUR, chargeable=HOUR) for gpu, owner in owners.items())
     clock = StillClock()
     running = Ledger.open(tmp_path / "ledger.db", clock)
     accrued = 0
@@ -326,9 +324,7 @@ def test_models_of_a_server_are_added_up(tmp_path: Path) -> None:
     clock = StillClock(NOVEMBER + HOUR)
     running = Ledger.open(tmp_path / "ledger.db", clock)
     times = tuple(
-        GpuTimePosting(
-            GPU_0, OwnerPhase(owner, "idle"), minutes * MINUTE, priced=True, chargeable=minutes * MINUTE
-        )
+        GpuTimePosting(GPU_0, OwnerPhase(owner, "idle"), minutes * MINUTE, chargeable=minutes * MINUTE)
         for owner, minutes in ((CHAT, 20), (other, 40))
     )
     state = State(wall=clock.now)

@@ -40,12 +40,10 @@ def test_a_tick_is_served_in_every_family(path: Path, clock: StillClock) -> None
         END,
         *entries,
         gpu_time=(
+            GpuTimePosting(GPU_0, OwnerPhase(CHAT, "prefill"), 7 * SECOND, chargeable=7 * SECOND),
+            GpuTimePosting(GPU_1, OwnerPhase(CHAT, "idle"), 4 * SECOND, unpriced=True, chargeable=4 * SECOND),
             GpuTimePosting(
-                GPU_0, OwnerPhase(CHAT, "prefill"), 7 * SECOND, priced=True, chargeable=7 * SECOND
-            ),
-            GpuTimePosting(GPU_1, OwnerPhase(CHAT, "idle"), 4 * SECOND, priced=False, chargeable=4 * SECOND),
-            GpuTimePosting(
-                GPU_1, OwnerPhase(UNALLOCATED_OWNER, "idle"), 2 * SECOND, priced=False, chargeable=2 * SECOND
+                GPU_1, OwnerPhase(UNALLOCATED_OWNER, "idle"), 2 * SECOND, unpriced=True, chargeable=2 * SECOND
             ),
         ),
         tokens=(tokens(5), tokens(3, kind="prompt")),

@@ -48,8 +48,8 @@ def post(path: Path, clock: StillClock) -> Ledger:
             money(-7 * number, SEARCH, "idle", GPU_1, "energy"),
             length=HOUR,
             gpu_time=(
-                GpuTimePosting(GPU_0, OwnerPhase(owner, "decode"), HOUR, priced=True, chargeable=HOUR),
-                GpuTimePosting(GPU_1, OwnerPhase(CHAT, "idle"), HOUR, priced=False, chargeable=HOUR // 2),
+                GpuTimePosting(GPU_0, OwnerPhase(owner, "decode"), HOUR, chargeable=HOUR),
+                GpuTimePosting(GPU_1, OwnerPhase(CHAT, "idle"), HOUR, unpriced=True, chargeable=HOUR // 2),
             ),
             tokens=(tokens(5 + number, owner),),
             month=name[:7],

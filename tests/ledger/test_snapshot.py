@@ -139,8 +139,7 @@ def using(end: int, *owners: CostOwner, length: int = MINUTE, down: int = 0) -> 
     """A tick in which each party held GPU 0 for a part of the time, and 100 mJ for each GPU-second."""
     share = length // len(owners)
     gpu_time = [
-        GpuTimePosting(GPU_0, OwnerPhase(owner, "decode"), share, priced=True, chargeable=share)
-        for owner in owners
+        GpuTimePosting(GPU_0, OwnerPhase(owner, "decode"), share, chargeable=share) for owner in owners
     ]
     one = tick(end, *(money(1, owner) for owner in owners), length=length, gpu_time=gpu_time)
     (segment,) = one.segments
@@ -311,7 +310,7 @@ def test_a_party_that_comes_back_has_its_total(path: Path, clock: StillClock) ->
 
 def test_a_row_without_money_counts_as_changed_by_its_gpu_time(path: Path, clock: StillClock) -> None:
     """A server on unpriced hardware is served as long as it holds it."""
-    gpu_time = GpuTimePosting(GPU_0, OwnerPhase(CHAT, "idle"), SECOND, priced=False, chargeable=SECOND)
+    gpu_time = GpuTimePosting(GPU_0, OwnerPhase(CHAT, "idle"), SECOND, unpriced=True, chargeable=SECOND)
     day_later = Segment(NOON + DAY, NOON + DAY + SECOND, "2026-11", "2026-11-02", 0, (), (gpu_time,))
     ledger = opened(
         path, clock, Postings(NOON, owners=(CHAT,)), Postings(NOON + DAY + SECOND, (day_later,), owners=())

@@ -20,9 +20,9 @@ SEGMENT = Segment(
     12,
     (money(5), money(4, phase="idle"), money(3, component="energy")),
     (
-        GpuTimePosting(GPU_0, DECODE, 6, priced=True, chargeable=6),
-        GpuTimePosting(GPU_0, IDLE, 4, priced=True, down=3, chargeable=3),
-        GpuTimePosting(GPU_1, OwnerPhase(SEARCH, "idle"), 10, priced=False, down=2, chargeable=8),
+        GpuTimePosting(GPU_0, DECODE, 6, chargeable=6),
+        GpuTimePosting(GPU_0, IDLE, 4, down=3, chargeable=3),
+        GpuTimePosting(GPU_1, OwnerPhase(SEARCH, "idle"), 10, unpriced=True, down=2, chargeable=8),
     ),
 )
 

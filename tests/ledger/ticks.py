@@ -96,11 +96,7 @@ def numbered(number: int) -> Postings:
         end,
         money(1_000_000 + number),
         money(7, SEARCH, "idle", GPU_1, "energy"),
-        gpu_time=(
-            GpuTimePosting(
-                GPU_0, OwnerPhase(CHAT, "decode"), 10 * SECOND, priced=True, chargeable=10 * SECOND
-            ),
-        ),
+        gpu_time=(GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), 10 * SECOND, chargeable=10 * SECOND),),
         tokens=(tokens(number),),
         requests=(RequestPosting(CHAT, 1),),
         energy=(EnergyPosting(GPU_0, 2),),
@@ -140,7 +136,7 @@ class ExpectedTotals:
                 self.months[MonthKey(who.product, who.team, entry.price_basis, segment.month)] += entry.amount
             for time in segment.gpu_times:
                 self.gpu_time[time.owner_phase] += time.chargeable
-                if not time.priced:
+                if time.unpriced:
                     self.unpriced[time.gpu] += time.duration
         for moved in postings.tokens:
             self.tokens[moved.owner, moved.kind] += moved.count

@@ -10,7 +10,7 @@ from exporter.tariff.calendar import Month
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.csv_tables import COLUMNS, CatalogueError
 from exporter.tariff.quotes import NoQuote, Quote
-from exporter.tariff.rate import Price
+from exporter.tariff.rate import HardwareStatus, Price
 from exporter.tariff.tariff import Tariff
 
 Damage = Callable[[str, str | bytes | None], Catalogue]
@@ -87,7 +87,7 @@ def test_damage_is_reported_and_leaves_the_gpu_to_its_model(
         quote = replace(tariff, location=UNKNOWN_LOCATION).quote(H100)
         assert quote == NoQuote(f"it is damaged: {reported}")
         unpriced = replace(tariff, location=UNKNOWN_LOCATION).price(H100, 0, Month("2026-11", 0, 1), 8)
-        assert unpriced == Price((), None, priced=False)
+        assert unpriced == Price((), None, HardwareStatus.UNPRICED)
     else:
         assert quote is not None
         assert not isinstance(quote, NoQuote)

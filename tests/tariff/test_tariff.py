@@ -10,7 +10,7 @@ import pytest
 
 from exporter.readings import Gpu
 from exporter.tariff.calendar import Month, month_of
-from exporter.tariff.rate import Price, Provenance, Rate
+from exporter.tariff.rate import HardwareStatus, Price, Provenance, Rate
 from exporter.tariff.tariff import Tariff, annuity_dollars_per_year
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Overhead, Owned, Rented, RentPrice
 
@@ -78,7 +78,7 @@ def test_hardware_that_no_rule_covers_has_no_price() -> None:
 
 def test_no_rule_at_all_is_no_price_and_no_rate() -> None:
     """An empty tariff knows nothing; it does not say zero."""
-    assert price(Tariff()) == Price((), None, priced=False)
+    assert price(Tariff()) == Price((), None, HardwareStatus.UNPRICED)
 
 
 def test_rent_by_date_holds_from_its_first_instant_on() -> None:
@@ -181,10 +181,9 @@ def test_no_cost_of_capital_is_the_straight_line(interest: Decimal | None) -> No
 
 
 def test_owned_hardware_has_no_price_before_it_is_in_service() -> None:
-    """In its last nanosecond before service it has no price and waits for none; then support begins, too."""
+    """In its last nanosecond before service it costs nothing, then and later; then support begins, too."""
     tariff = Tariff("h", (rule(machine(support_dollars_per_year=Decimal(28_000))),))
-    assert price(tariff, at=SERVICE - 1) == Price((), None, priced=False, in_service=False)
-    assert not price(tariff, at=SERVICE - 1).waits
+    assert price(tariff, at=SERVICE - 1) == Price((), None, HardwareStatus.NOT_IN_SERVICE)
     assert set(by_component(price(tariff, at=SERVICE))) == {"amortization", "support"}
 
 

@@ -46,7 +46,7 @@ def minute(number: int) -> Any:
         money(DOLLAR, component="energy"),
         money(DOLLAR // 4, SEARCH, "prefill"),
         length=MINUTE,
-        gpu_time=(GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), MINUTE, priced=True, chargeable=MINUTE),),
+        gpu_time=(GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), MINUTE, chargeable=MINUTE),),
         tokens=(tokens(10_000), tokens(30_000, kind="prompt"), tokens(5_000, SEARCH, "prompt")),
     )
 

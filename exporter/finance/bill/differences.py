@@ -41,7 +41,7 @@ class Book:
     adjusted: Picodollars = 0
     """What posted adjustments add."""
     down: Nanoseconds = 0
-    """The part of `unobserved` for which nothing is owed, as the host was taken for down."""
+    """The part of `unobserved` that is not chargeable, as the host was taken for down."""
 
     @classmethod
     def of(
@@ -61,7 +61,7 @@ class Book:
         if gpu_time:
             book.unobserved = min(metered, metered * sums.unobserved() // gpu_time)
             book.down = min(metered, metered * sums.host_down() // gpu_time)
-            book.unpriced = min(metered, metered * sum(sums.waiting().values()) // gpu_time)
+            book.unpriced = min(metered, metered * sum(sums.still_unpriced().values()) // gpu_time)
         for (owner, component, basis), amount in sums.server_cost.items():
             if component in components:
                 add(book.money, basis, amount)

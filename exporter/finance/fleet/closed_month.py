@@ -224,8 +224,9 @@ def _changes_of(one: HostSummary, other: HostSummary) -> Iterator[ClosedMonthCha
         if abs(amount) < least and not came_now:
             continue
         priced = 0  # GPU time that got a price
-        if one.waiting is not None and other.waiting is not None:
-            priced = max(0, one.waiting.get(owner, 0) - other.waiting.get(owner, 0))
+        if one.unpriced_by_owner is not None and other.unpriced_by_owner is not None:
+            unpriced = one.unpriced_by_owner.get(owner, 0)
+            priced = max(0, unpriced - other.unpriced_by_owner.get(owner, 0))
         kind: ChangeKind = "late price" if priced else "posted"
         yield ClosedMonthChange(*(kind, ledger, name, *owner, amount), duration=priced, tokens=came_now)
 

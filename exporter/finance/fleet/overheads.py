@@ -90,7 +90,7 @@ def spread(
 
     Args:
         overheads: the amounts and the rule.
-        gpu_time: GPU time that is owed, by owner.
+        gpu_time: chargeable GPU time, by owner.
         dollars: cost of all owners.
     """
     total, rule = overheads.total, overheads.rule

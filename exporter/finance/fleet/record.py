@@ -168,9 +168,9 @@ class HostSummary:
     unobserved: Nanoseconds = 0
     """The part of `covered` that nobody watched."""
     gpu_time: Nanoseconds = 0
-    """GPU time that is owed."""
-    waiting: Mapping[OwnerKey, Nanoseconds] | None = None
-    """GPU time that waits for a price, by owner; `None` without finer sums."""
+    """Chargeable GPU time."""
+    unpriced_by_owner: Mapping[OwnerKey, Nanoseconds] | None = None
+    """Unpriced GPU time by owner; `None` without finer sums."""
     tokens: Mapping[OwnerKey, Mapping[str, int]] | None = None
     """Tokens by owner and kind; `None` without finer sums that are exact."""
 
@@ -182,10 +182,10 @@ class HostSummary:
         uncounted = sums.uncounted()
         passed = sum(sums.gpu_held.values())
         covered = max(0, (sum(sums.covered.values()) if known else host.covered) - uncounted)
-        waiting: dict[OwnerKey, Nanoseconds] = {}
-        for (gpu, owner), time in sums.waiting().items():
+        unpriced: dict[OwnerKey, Nanoseconds] = {}
+        for (gpu, owner), time in sums.still_unpriced().items():
             if gpu != UNCOUNTED:  # that is time of a host
-                add(waiting, owner[:2], time)
+                add(unpriced, owner[:2], time)
         tokens: dict[OwnerKey, dict[str, int]] = {}
         for (owner, kind), count in sums.tokens.items():
             add(tokens.setdefault(owner[:2], {}), kind, count)
@@ -195,14 +195,14 @@ class HostSummary:
             uncounted=uncounted,
             unobserved=covered * sums.unobserved() // passed if passed else 0,
             gpu_time=sum(sums.held.values()),
-            waiting=waiting if known else None,
+            unpriced_by_owner=unpriced if known else None,
             tokens=tokens if known and not host.apportioned else None,
         )
 
     @property
     def unpriced(self) -> Nanoseconds:
-        """GPU time that waits for a price."""
-        return sum((self.waiting or {}).values())
+        """Unpriced GPU time."""
+        return sum((self.unpriced_by_owner or {}).values())
 
     @property
     def ledger(self) -> str:

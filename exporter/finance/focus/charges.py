@@ -57,7 +57,7 @@ class FocusCharge(NamedTuple):
     """Of tokens, which carry no money: it is all in the GPU time that made them."""
     cost: Picodollars = 0
     gpu_time: Nanoseconds = 0
-    """What is owed: `cost` over it is the price."""
+    """Chargeable GPU time: `cost` over it is the price."""
     tokens: int = 0
     price_basis: str = ""
     """Empty where nothing was paid."""
@@ -144,13 +144,13 @@ def _gpu_time(of_day: Mapping[Measure, list[Fact]], period: ChargePeriod) -> Ite
     key = attrgetter("owner", "phase")
     cost: dict[tuple[CostOwner, str], Picodollars] = facts.sums_by(of_day.get("money of owners", []), key)
     gpu_time: dict[tuple[CostOwner, str], Nanoseconds] = facts.sums_by(of_day.get("GPU time", []), key)
-    waiting_gpus = [fact for fact in of_day.get("waiting time", []) if not fact.is_time_of_host]
-    unpriced = facts.sums_by(waiting_gpus, attrgetter("owner"))
+    unpriced_gpus = [fact for fact in of_day.get("unpriced time", []) if not fact.is_time_of_host]
+    unpriced = facts.sums_by(unpriced_gpus, attrgetter("owner"))
     paid: dict[tuple[str, ...], dict[str, Picodollars]] = {}
     for fact in of_day.get("money of components", []):
         add(paid.setdefault(_SERVER(fact), {}), fact.basis or "", fact.value)
     present = {each for each in (*cost, *gpu_time) if cost.get(each) or gpu_time.get(each)}
-    # Of a day in which the host was down, time may wait of which nothing is owed yet.
+    # Of a day in which the host was down, unpriced time may have nothing chargeable yet.
     present |= {(owner, "unobserved") for owner in unpriced.keys() - {owner for owner, _phase in present}}
     ordered = sorted(present, key=lambda each: (each[0], _turn(each[1], PHASES)))
     for server, of_server in groupby(ordered, key=lambda each: _SERVER(each[0])):
@@ -159,10 +159,10 @@ def _gpu_time(of_day: Mapping[Measure, list[Fact]], period: ChargePeriod) -> Ite
         bases = [basis for basis, amount in amounts.items() if amount]
         basis = MIXED if len(bases) > 1 else "".join(bases)
         estimated = dealt(amounts.get(ESTIMATE, 0), [cost.get(each, 0) for each in rows])
-        waiting: list[Nanoseconds] = []
+        unpriced_parts: list[Nanoseconds] = []
         for owner, of_owner in groupby(rows, key=lambda each: each[0]):
-            waiting += dealt(unpriced.get(owner, 0), [gpu_time.get(each, 0) for each in of_owner])
-        for each, estimate, waits in zip(rows, estimated, waiting, strict=True):
+            unpriced_parts += dealt(unpriced.get(owner, 0), [gpu_time.get(each, 0) for each in of_owner])
+        for each, estimate, unpriced_part in zip(rows, estimated, unpriced_parts, strict=True):
             owner, phase = each
             yield FocusCharge(
                 "gpu time",
@@ -173,7 +173,7 @@ def _gpu_time(of_day: Mapping[Measure, list[Fact]], period: ChargePeriod) -> Ite
                 gpu_time=gpu_time.get(each, 0),
                 price_basis=basis if cost.get(each) else "",
                 estimated=estimate,
-                unpriced=waits,
+                unpriced=unpriced_part,
             )
 
 

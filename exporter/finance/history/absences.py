@@ -166,7 +166,7 @@ def _of_tokens(reckoning: Reckoning) -> Iterator[Absence]:
 
 
 def _of_hosts(reckoning: Reckoning, hosts: Sequence[PastHost]) -> Iterator[Absence]:
-    unpriced = sorted({fact.gpu_model or "" for host in hosts for fact in host.every_fact("waiting time")})
+    unpriced = sorted({fact.gpu_model or "" for host in hosts for fact in host.every_fact("unpriced time")})
     if unpriced:
         yield Absence(
             f"a price of {_few(unpriced)}",

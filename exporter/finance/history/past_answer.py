@@ -44,7 +44,7 @@ ERRORS: Final = ((60, 0.02), (600, 0.05))
 """Seconds between samples, and the largest error of a month's dollars that was measured there."""
 
 _MEASURES: Final[frozenset[Measure]] = frozenset(
-    {"money of owners", "GPU time", "waiting time", "tokens", "GPU time of token servers", "unread time"}
+    {"money of owners", "GPU time", "unpriced time", "tokens", "GPU time of token servers", "unread time"}
 )
 _OWNER_MEASURES: Final = _MEASURES | {"unmet tokens"}
 _HOST_MEASURES: Final = _MEASURES | {"unmet tokens of hosts", "host time", "sampled time", "projected money"}
@@ -101,7 +101,7 @@ class Line:
                 self.busy += fact.value if fact.phase in BUSY_PHASES else 0
                 self.idle += fact.value if fact.phase == "idle" else 0
                 self.unobserved += fact.value if fact.phase == "unobserved" else 0
-            case "waiting time":
+            case "unpriced time":
                 self.unpriced += fact.value
             case "tokens":
                 add(self.tokens, fact.kind or "", fact.value)

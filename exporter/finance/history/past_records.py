@@ -147,7 +147,7 @@ class _HourSums:
     def add(self, host: NodeKey, fact: Fact) -> None:
         """Add a fact of a host."""
         records = [record for record in RECORDS if record.measure == fact.measure]
-        if not records and fact.measure != "waiting time":
+        if not records and fact.measure != "unpriced time":
             return
         product, team, namespace, server, model = fact.key((*_SERVER, "model"))
         served = HostServer(host, namespace, server)
@@ -158,7 +158,7 @@ class _HourSums:
                 add(self.months, MonthOwner(host.cluster, (fact.day or "")[:7], product, team), fact.value)
             case "GPU time" if fact.value:
                 self.servers.add(served)
-            case "waiting time":
+            case "unpriced time":
                 self.unpriced.add(served)
             case "tokens" if model:
                 self.models.add(HostModel(served, model))

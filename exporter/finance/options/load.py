@@ -1,6 +1,6 @@
 """The load and the cost of the last hours of all hosts, for comparing choices. Pure.
 
-An hour in which GPU time waits for a price, or was before owned hardware was in service, is left out: what
+An hour in which GPU time is unpriced, or was before owned hardware was in service, is left out: what
 it costs is not known.
 """
 
@@ -71,7 +71,7 @@ class LoadHour:
     estimated: ServerMoney = field(default_factory=dict)
     """The part of the money at estimated prices."""
     gpu_time: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
-    """GPU time that is owed."""
+    """Chargeable GPU time."""
     busy: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
     """GPU time in which GPUs worked."""
     tokens: ModelTokens = field(default_factory=dict)
@@ -81,7 +81,7 @@ class LoadHour:
     rented: dict[str, RentedTime] = field(default_factory=dict)
     """Rent by GPU model, whichever servers hold the GPUs."""
     unpriced: dict[ServerKey, Nanoseconds] = field(default_factory=dict)
-    """GPU time that waits for a price."""
+    """Unpriced GPU time."""
 
     @property
     def servers(self) -> AbstractSet[ServerKey]:
@@ -114,7 +114,7 @@ class LoadHour:
 
     @property
     def all_gpu_time(self) -> Nanoseconds:
-        """GPU time of all servers that is owed."""
+        """Chargeable GPU time of all servers."""
         return sum(self.gpu_time.values())
 
     @property
@@ -200,13 +200,13 @@ def _load_hour(sums: HistorySums, covered: Nanoseconds) -> LoadHour:
             add(hour.busy, owner.key, time)
     for (owner, kind), count in sums.tokens.items():
         add(hour.tokens, (ServedModel(owner.key, owner.model), kind), count)
-    gpu_time = sums.gpu_owed()
+    gpu_time = sums.gpu_chargeable()
     for (gpu, component), amount in sums.gpu_cost.items():
         if component == RENT:
             before = hour.rented.get(gpu.gpu_model, RentedTime(0, 0))
             time = before.gpu_time + gpu_time.get(gpu, 0)
             hour.rented[gpu.gpu_model] = RentedTime(before.rent + amount, time)
-    for (_gpu, owner), time in sums.waiting().items():
+    for (_gpu, owner), time in sums.still_unpriced().items():
         add(hour.unpriced, owner.key, time)
     return hour
 
@@ -283,7 +283,7 @@ def measured_load(
     """The hours from the first to the last that can be compared; of some servers, from their own first.
 
     Raises:
-        NotComparableError: they are too few, or no GPU time is owed in them.
+        NotComparableError: they are too few, or no GPU time is chargeable in them.
     """
     if servers:
         metered = (number for number in range(first, last + 1) if number in hours)

@@ -109,9 +109,9 @@ def measurement(days: Mapping[int, HistorySums] | None, *ledgers: str) -> Measur
     for day, of_day in sorted((days or {}).items()):
         if not of_day.covered:
             continue
-        waiting = sum(of_day.waiting().values()) + of_day.before_service()
-        if waiting > 0:
-            unpriced.append(waiting)
+        not_charged = sum(of_day.still_unpriced().values()) + of_day.before_service()
+        if not_charged > 0:
+            unpriced.append(not_charged)
         else:
             metered.append(day)
             sums.add(of_day)

@@ -138,7 +138,7 @@ class RequestHour:
     idle: Picodollars = 0
     """Cost that no request is for."""
     unpriced: bool = False
-    """Whether GPU time waits for a price."""
+    """Whether GPU time is unpriced."""
     pools: dict[str, ModelPool] = field(default_factory=dict)
     """Pools by model."""
 
@@ -171,7 +171,7 @@ class RequestHour:
                     self.idle += fact.value
             case "money of components" if fact.basis == ESTIMATE:
                 self.estimated += fact.value
-            case "waiting time":
+            case "unpriced time":
                 self.unpriced = True
             case "tokens":
                 self.pools[model].counted[fact.kind or ""] += fact.value

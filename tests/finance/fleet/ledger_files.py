@@ -83,7 +83,7 @@ class MeteredHost:
                 day,
                 amount * len(listed),
                 tuple(MoneyPosting(gpu, "rent", "configured", owner_phase, amount) for gpu in listed),
-                tuple(GpuTimePosting(gpu, owner_phase, step, priced=True, chargeable=step) for gpu in listed),
+                tuple(GpuTimePosting(gpu, owner_phase, step, chargeable=step) for gpu in listed),
             )
             self.posted += amount * len(listed)
             self.clock.now = begin + step
@@ -102,9 +102,7 @@ class MeteredHost:
             day = datetime.fromtimestamp(begin // SECOND, UTC).strftime("%Y-%m-%d")
             amount, owner_phase = (until - begin) // HOUR * price, OwnerPhase(CHAT, "other")
             money = (MoneyPosting(self.gpu, "rent", "configured", owner_phase, amount),)
-            time = (
-                GpuTimePosting(self.gpu, owner_phase, until - begin, priced=True, chargeable=until - begin),
-            )
+            time = (GpuTimePosting(self.gpu, owner_phase, until - begin, chargeable=until - begin),)
             segments.append(Segment(begin, until, day[:7], day, amount, money, time))
             self.posted += amount
             begin = until
@@ -129,7 +127,7 @@ def october(path: Path, amount: int, gpu: str = "GPU-0", *, zone: str = "UTC") -
         start, name = OCTOBER + 24 * day * HOUR, f"2026-10-{day + 1:02d}"
         owner_phase = OwnerPhase(CHAT, "decode")
         money = (MoneyPosting(host.gpu, "rent", "configured", owner_phase, amount),)
-        times = (GpuTimePosting(host.gpu, owner_phase, 24 * HOUR, priced=True, chargeable=24 * HOUR),)
+        times = (GpuTimePosting(host.gpu, owner_phase, 24 * HOUR, chargeable=24 * HOUR),)
         segments.append(Segment(start, start + 24 * HOUR, "2026-10", name, amount, money, times))
     host.clock.now = OCTOBER + LENGTH
     host.ledger.post(

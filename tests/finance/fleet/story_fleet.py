@@ -249,8 +249,8 @@ class StoryHost(MeteredHost):
                 Gpu(usage.gpu, "H100"),
                 OwnerPhase(usage.owner, phase),
                 part * HOUR,
-                priced=usage.priced_late is None,
                 chargeable=part * HOUR,
+                unpriced=usage.priced_late is not None,
             )
             for usage in usages
             for phase, part in usage.phases()
@@ -270,7 +270,6 @@ class StoryHost(MeteredHost):
                         Gpu(usage.gpu, "H100"),
                         OwnerPhase(usage.owner, phase),
                         part * HOUR,
-                        priced=True,
                         chargeable=0,
                     )
                     for phase, part in usage.phases()

@@ -70,7 +70,7 @@ def test_the_example_is_a_statement(tmp_path: Path) -> None:
     (of,) = read.hosts
     assert of.record.sums is not None
     assert sum(of.record.sums.cost.values()) + sum(each.amount for each in of.record.adjustments) == of.total
-    assert sum(of.record.sums.waiting().values()) == 0
+    assert sum(of.record.sums.still_unpriced().values()) == 0
     assert of.last is not None
     assert of.last - OCTOBER == LENGTH + HOUR
 

@@ -242,7 +242,7 @@ def test_no_price_gives_hours_and_no_dollars(tmp_path: Path) -> None:
 
     assert money(reckoning) == {}
     host = reckoning.hosts[NodeKey("", "node-1")]
-    assert by_month(host, "waiting time") == {"2026-11": 3 * HOUR}
+    assert by_month(host, "unpriced time") == {"2026-11": 3 * HOUR}
 
 
 def test_a_price_that_begins_within_an_hour_cuts_it(tmp_path: Path) -> None:
