@@ -62,7 +62,7 @@ def worked(end: int, dollars: int, tokens: int) -> tuple[Postings, int]:
             for phase in ("decode", "idle")
         ),
         tuple(
-            GpuTimePosting(H100, OwnerPhase(CHAT, phase), MINUTE // 2, True, chargeable=MINUTE // 2)
+            GpuTimePosting(H100, OwnerPhase(CHAT, phase), MINUTE // 2, chargeable=MINUTE // 2)
             for phase in ("decode", "idle")
         ),
     )

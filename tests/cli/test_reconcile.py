@@ -49,7 +49,7 @@ def hour(number: int, day: str) -> Segment:
         MoneyPosting(H100, "rent", "configured", owner_phase, 2 * DOLLAR),
         MoneyPosting(H100, "storage", "configured", owner_phase, DOLLAR // 10),
     )
-    times = (GpuTimePosting(H100, owner_phase, HOUR, True, chargeable=HOUR),)
+    times = (GpuTimePosting(H100, owner_phase, HOUR, chargeable=HOUR),)
     return Segment(start, start + HOUR, day[:7], day, 2 * DOLLAR + DOLLAR // 10, money, times)
 
 

@@ -68,7 +68,7 @@ def month_segments() -> tuple[Segment, ...]:
                 day,
                 amount,
                 money,
-                (GpuTimePosting(gpu, owner_phase, end - start, True, chargeable=end - start),),
+                (GpuTimePosting(gpu, owner_phase, end - start, chargeable=end - start),),
             )
         )
     return tuple(segments)

@@ -57,7 +57,7 @@ def post(ledger: Ledger, zone: str) -> None:
             "2026-11-01" if number >= 0 else "2026-10-31",
             2 * DOLLAR,
             (MoneyPosting(gpu, "rent", "configured", owner_phase, 2 * DOLLAR),),
-            (GpuTimePosting(gpu, owner_phase, HOUR, True, chargeable=HOUR),),
+            (GpuTimePosting(gpu, owner_phase, HOUR, chargeable=HOUR),),
         )
         for number in range(-20, 4)
     )

@@ -59,8 +59,8 @@ entries = st.builds(
     st.integers(-(10**9), 10**15),
 )
 gpu_times = st.builds(
-    lambda gpu, owner_phase, seconds, down, priced: GpuTimePosting(
-        gpu, owner_phase, seconds * SECOND, priced, chargeable=seconds * SECOND - down, down=down
+    lambda gpu, owner_phase, seconds, down, unpriced: GpuTimePosting(
+        gpu, owner_phase, seconds * SECOND, seconds * SECOND - down, unpriced=unpriced, down=down
     ),
     gpus,
     owner_phases,

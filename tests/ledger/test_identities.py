@@ -58,8 +58,8 @@ entries = st.builds(
     st.integers(0, 10**15),
 )
 holdings = st.builds(
-    lambda gpu, owner_phase, seconds, down, priced: GpuTimePosting(
-        gpu, owner_phase, seconds * SECOND, priced, chargeable=seconds * SECOND - down, down=down
+    lambda gpu, owner_phase, seconds, down, unpriced: GpuTimePosting(
+        gpu, owner_phase, seconds * SECOND, seconds * SECOND - down, unpriced=unpriced, down=down
     ),
     gpus,
     owner_phases,

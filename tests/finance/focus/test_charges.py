@@ -275,12 +275,12 @@ moneys = st.builds(
     st.integers(0, 10**14),
 )
 helds = st.builds(
-    lambda gpu, owner_phase, hours, down, priced: GpuTimePosting(
+    lambda gpu, owner_phase, hours, down, unpriced: GpuTimePosting(
         gpu,
         owner_phase,
         hours * HOUR,
-        priced,
-        chargeable=hours * HOUR - (down * hours * HOUR // 10 if priced else 0),
+        chargeable=hours * HOUR - (0 if unpriced else down * hours * HOUR // 10),
+        unpriced=unpriced,
         down=down * hours * HOUR // 10,
     ),
     st.sampled_from([GPU_0, GPU_1]),
