@@ -37,7 +37,12 @@ vllm:prompt_tokens_total{{model_name="llama",engine="0"}} {count}
 vllm:generation_tokens_total{{model_name="llama",engine="0"}} 0
 """
 
-SOURCE_STEPS = ["ServerSource.read", "ServerSource._metrics_page", "Fetcher.get", "HttpClient.request"]
+SOURCE_STEPS = [
+    "ServerSource.read",
+    "ServerSource._metrics_page",
+    "EndpointSession.get",
+    "HttpClient.request",
+]
 """Calls from the source of a server to the socket."""
 
 WORKER_CALLS_MAX = 8
@@ -102,7 +107,7 @@ class RecordingSocket:
 
 
 def test_the_calls_before_the_first_byte(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the socket up: the client, the fetcher, the source; then the gatherer's thread."""
+    """From the socket up: the client, the session, the source; then the gatherer's thread."""
     calls: list[list[str]] = []
     connect = socket.create_connection
     monkeypatch.setattr(

@@ -11,7 +11,7 @@ from exporter.readings import DividedBy, ServerKey, Source
 from exporter.sources.http_client import shared_client
 from exporter.sources.processes.listener import ExpectedListener
 from exporter.sources.server import GatewaySource, KnownEngines, ServerContext, ServerSource, Target, repeated
-from exporter.sources.server.fetch import EndpointAccess
+from exporter.sources.server.endpoint import EndpointAccess
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from exporter.engines import TALLIED, GatewaySpec, count_gateway, match, read
 from exporter.readings import ReadFailedError
 from exporter.sources.http_client import shared_client
 from exporter.sources.server import GatewaySource
-from exporter.sources.server.fetch import EndpointAccess
+from exporter.sources.server.endpoint import EndpointAccess
 from tests.e2e.daemon import Daemon, Page, until
 from tests.e2e.engine import PREFIX
 from tests.e2e.llama import Llama

@@ -14,7 +14,7 @@ from exporter.sources.processes import ApiServer
 from exporter.sources.processes.listener import ExpectedListener
 from exporter.sources.processes.sockets import NetworkPort
 from exporter.sources.server import ServerContext, Target
-from exporter.sources.server.fetch import EndpointAccess
+from exporter.sources.server.endpoint import EndpointAccess
 from exporter.units import Instant, Nanoseconds
 
 METRICS_PATH: Final = "/metrics"

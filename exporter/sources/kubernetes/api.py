@@ -16,7 +16,7 @@ from exporter.config.kubernetes import is_label_name, is_label_value, is_node_na
 from exporter.readings import FailureReason, NodeLabels, QuickSource, ReadFailedError
 from exporter.sources.http_client import HEADERS, Deadline, HttpClientProtocol, HttpRequest, secure_client
 from exporter.sources.processes.listener import ExpectedListener
-from exporter.sources.server.fetch import bearer_token
+from exporter.sources.server.endpoint import bearer_token
 
 MOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes mounts the token and the cluster's CA, unless `automountServiceAccountToken` is false."""

@@ -5,6 +5,5 @@ An endpoint is not trusted: bounded bodies, expanded or not, one deadline, no re
 
 from exporter.sources.http_client import shared_client
 from exporter.sources.server.gateway import GatewaySource
-from exporter.sources.server.page_reader import ServerContext, Target
-from exporter.sources.server.recognition import KnownEngines, repeated
+from exporter.sources.server.page_reader import KnownEngines, ServerContext, Target, repeated
 from exporter.sources.server.source import ServerSource

@@ -25,6 +25,7 @@ from exporter.engines import (
 from exporter.engines.spec import PROCESS_START
 from exporter.readings import (
     DividedBy,
+    ErrorCounts,
     FailureReason,
     GatewayReading,
     ReadFailedError,
@@ -35,11 +36,11 @@ from exporter.sources.http_client import HttpClientProtocol
 from exporter.sources.server.endpoint import (
     BODY_BYTES_MAX,
     DIRECT,
-    TIMEOUT_SECONDS,
-    EndpointSource,
+    EndpointAccess,
+    EndpointSession,
 )
-from exporter.sources.server.fetch import EndpointAccess
-from exporter.sources.server.recognition import UNKNOWN_PAGE
+from exporter.sources.server.page_reader import UNKNOWN_PAGE
+from exporter.units import Nanoseconds
 
 _TITLES: Final = dict.fromkeys(gateway.title for gateway in GATEWAYS if gateway.shares is not None)
 
@@ -63,8 +64,11 @@ UNLISTED_MAX: Final = 20
 """Tenants without a row that are named; the others are counted."""
 
 
-class GatewaySource(EndpointSource):
+class GatewaySource:
     """Reads one gateway, to divide a server `by` teams or adapters. `rule` has its tenants and counters."""
+
+    may_be_slow: Final = True
+    """The endpoint may be slow, and other sources do not wait for it."""
 
     def __init__(
         self,
@@ -75,10 +79,9 @@ class GatewaySource(EndpointSource):
         *,
         rule: GatewayPageRule | None = None,
         access: EndpointAccess = DIRECT,
-        timeout: float = TIMEOUT_SECONDS,
         body_bytes: int = BODY_BYTES_MAX,
     ) -> None:
-        super().__init__(url, client, clock, access=access, timeout=timeout, body_bytes=body_bytes)
+        self._endpoint = EndpointSession(url, client, clock, access=access, body_bytes=body_bytes)
         self._url = url
         self._by = frozenset(by)
         self._rule = rule or GatewayPageRule()
@@ -92,17 +95,36 @@ class GatewaySource(EndpointSource):
     @property
     def name(self) -> str:
         """The value of the `source` label: gateway:127.0.0.1:4000/metrics/."""
-        return label(f"gateway:{self._shown.partition('://')[2]}")
+        return label(f"gateway:{self._endpoint.shown.partition('://')[2]}")
+
+    @property
+    def url(self) -> str:
+        """The endpoint's name: its URL, a query masked and replaced by a digest."""
+        return self._endpoint.id
+
+    @property
+    def errors(self) -> ErrorCounts:
+        """Lines and series that the last reading leaves out, by reason."""
+        return self._endpoint.errors
+
+    @property
+    def waited(self) -> Nanoseconds:
+        """How long the last read waited for the parsing of large pages of other sources."""
+        return self._endpoint.waited
+
+    def close(self) -> None:
+        """Close the endpoint's own client, if it has one."""
+        self._endpoint.close()
 
     def read(self) -> GatewayReading:
         """Read once.
 
         Raises:
-            ReadFailedError: as a `Fetcher`; `not_recognized`, `no_teams`, `too_large`.
+            ReadFailedError: as `EndpointSession.get`; `not_recognized`, `no_teams`, `too_large`.
         """
-        self._begin_read()
-        response = self._fetcher.get(self._url, self._body_bytes)
-        with self._parsing_turn(response.body):
+        self._endpoint.begin_read()
+        response = self._endpoint.get(self._url, self._endpoint.body_bytes)
+        with self._endpoint.parsing_turn(response.body):
             page = read(response.body, self._wanted)
             title, shares = self._described(page)
             if self._tenants is None and self._rule.labels:
@@ -113,14 +135,15 @@ class GatewaySource(EndpointSource):
             counts = count_shares(shares, page, None if tenants is None else tenants.name)
         if page.cut or counts.cut:
             raise ReadFailedError(
-                FailureReason.TOO_LARGE, f"{self._shown}: more series, models or teams than the limit"
+                FailureReason.TOO_LARGE,
+                f"{self._endpoint.shown}: more series, models or teams than the limit",
             )
         self._check_teams(title, shares, counts)
         absent = () if self._rule.shares is None else tuple(self._absent(shares, counts))
-        self._note_errors({"malformed": page.malformed, "duplicate": page.duplicates})
+        self._endpoint.note_errors({"malformed": page.malformed, "duplicate": page.duplicates})
         unlisted = () if tenants is None else tenants.unlisted
         return GatewayReading(
-            self._id,
+            self._endpoint.id,
             up=True,
             title=title,
             identity=counts.identity,
@@ -141,7 +164,7 @@ class GatewaySource(EndpointSource):
             names = " nor ".join(sorted(shares.names))
             raise ReadFailedError(
                 FailureReason.NOT_RECOGNIZED,
-                f"{self._shown}: answers with a page that has neither {names}: check the names in "
+                f"{self._endpoint.shown}: answers with a page that has neither {names}: check the names in "
                 "`counters`, or send a first request through the gateway",
             )
         row = match(page)
@@ -152,7 +175,7 @@ class GatewaySource(EndpointSource):
             title = row.manual.title if isinstance(row, Engine) else row.title
             what = f"the page of {title}, which does not name its clients"
         raise ReadFailedError(
-            FailureReason.NOT_RECOGNIZED, f"{self._shown}: answers with {what}: {SUPPORTED_GATEWAYS}"
+            FailureReason.NOT_RECOGNIZED, f"{self._endpoint.shown}: answers with {what}: {SUPPORTED_GATEWAYS}"
         )
 
     def _absent(self, shares: Shares, counts: GatewayCounts) -> Iterator[str]:
@@ -169,7 +192,7 @@ class GatewaySource(EndpointSource):
             if kind == "cached_prompt" and "prompt" in counted:
                 raise ReadFailedError(
                     FailureReason.NOT_RECOGNIZED,
-                    f"{self._shown}: counts prompts and has no {series}: check `cached_prompt` in "
+                    f"{self._endpoint.shown}: counts prompts and has no {series}: check `cached_prompt` in "
                     "`counters`, send a request that a prefix cache serves, or leave it out",
                 )
             yield series
@@ -191,7 +214,7 @@ class GatewaySource(EndpointSource):
         else:
             return
         raise ReadFailedError(
-            FailureReason.NO_TEAMS, f"{self._shown}: the page of {title} has no {what}: {remedy}"
+            FailureReason.NO_TEAMS, f"{self._endpoint.shown}: the page of {title} has no {what}: {remedy}"
         )
 
 

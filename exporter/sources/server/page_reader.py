@@ -1,17 +1,24 @@
-"""Readings of a server from a metrics page of a known engine."""
+"""A metrics page of a server: which engine it is of, and the reading that it makes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from exporter.engines import (
+    ENGINES,
+    Described,
     Engine,
+    GatewaySpec,
     Page,
     announces,
+    described,
+    everything,
     interpret,
     latency_series,
+    match,
     process_identity,
     read,
+    wanted,
 )
 from exporter.engines.roles import agreed_role
 from exporter.readings import (
@@ -27,8 +34,28 @@ from exporter.readings import (
     endpoint_id,
 )
 from exporter.sources.http_client import HttpResponse
-from exporter.sources.server.fetch import EndpointAccess
+from exporter.sources.server.endpoint import EndpointAccess
 from exporter.units import Instant
+
+UNKNOWN_PAGE: Final = "a page of no known engine"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEngines:
+    """Engines that matter for an endpoint beside its own."""
+
+    described: Described = ()
+    """Engines that the configuration describes."""
+    counted_elsewhere: Collection[str] = ()
+    """Names of engines whose tokens another endpoint counts already."""
+
+
+NO_OTHERS: Final = KnownEngines()
+
+
+def repeated(engines: Iterable[str | None]) -> frozenset[str]:
+    """Names of the engines whose tokens any of these engines counts again. Only built-in engines do."""
+    return frozenset(name for engine in engines if engine in ENGINES for name in ENGINES[engine].repeats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +64,26 @@ class ServerContext:
 
     pod: str = ""
     identity: str = ""
-    """The process that listens, for pages that do not identify it."""
+    """The process that listens, for pages that do not identify their process."""
     started: Instant | None = None
-    """Start of that process."""
+    """Start of the process that listens."""
     absent_at: Instant | None = None
-    """A moment at which it did not exist yet."""
+    """A moment at which the process that listens did not exist yet."""
     spans_hosts: bool = False
     role: Role = ""
-    """Its configured part of a disaggregated pair; without one the claims are compared with the page."""
+    """The configured part of a disaggregated pair; without it `role_claims` are compared with the page."""
     role_claims: tuple[RoleClaim, ...] = ()
     world_size: int | None = None
-    """Number of its GPUs."""
+    """Number of the server's GPUs."""
     max_running: SequenceLimit | None = None
-    """Largest number of sequences that it runs at once, by its command line."""
+    """Largest number of sequences that the server runs at once, by its command line."""
     division: Division | None = None
-    """Its division by a gateway."""
+    """How a gateway divides the server."""
     metrics_off: bool = False
-    """Whether its command line switches metrics off, or not on. It is read until it refuses: a file or its
-    environment may switch them on."""
+    """Whether the command line switches metrics off, or not on. The server is read until it refuses: a file
+    or its environment may switch them on."""
     slo: ServiceLevel | None = None
-    """Its service level; without one no latency histogram is read."""
+    """The server's service level; without one no latency histogram is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +107,30 @@ class ServerInfo(NamedTuple):
     """Number of requests that it runs at once."""
 
 
+class RecognizedPage(NamedTuple):
+    """A metrics page, and the engine that it is of."""
+
+    engine: Engine
+    page: Page
+    answer: HttpResponse
+    """The response that the page is the body of."""
+
+    def process(self) -> tuple[str, Instant | None]:
+        """Identity and start of the process that the page is of."""
+        name = self.engine.identity_header
+        header = self.answer.headers.get(name, "") if name else ""
+        return process_identity(self.engine, self.page, header)
+
+    def may_lack_tokens(self) -> bool:
+        """Whether the page is the engine's without token counters: before its first use, or for good."""
+        engine, page, body = self.engine, self.page, self.answer.body
+        if engine.tokens and not engine.series_appear_late:
+            return False
+        if engine.fingerprint.matches(page) or not body.strip() or announces(engine, body):
+            return True
+        return not engine.tokens and not page.names.isdisjoint(engine.fingerprint.names)
+
+
 class ReadPage(NamedTuple):
     """A reading, and how many parts of the page it leaves out, by reason."""
 
@@ -87,17 +138,23 @@ class ReadPage(NamedTuple):
     left_out: Mapping[str, int]
 
 
-def identity_of(engine: Engine, page: Page, answer: HttpResponse) -> tuple[str, Instant | None]:
-    """The process that a page is of, and its start."""
-    header = answer.headers.get(engine.identity_header, "") if engine.identity_header else ""
-    return process_identity(engine, page, header)
-
-
 class PageReader:
-    """Reads the pages of one endpoint. `subject` names it in errors."""
+    """Recognizes and reads the metrics pages of one endpoint. `subject` names it in errors.
 
-    def __init__(self, target: Target, subject: str) -> None:
+    `known` are engines that matter beside the endpoint's own.
+
+    Raises:
+        ValueError: no engine has the configured name.
+    """
+
+    def __init__(self, target: Target, known: KnownEngines, subject: str) -> None:
+        self._known = known
         self._subject = subject
+        self.configured = None if target.engine is None else described(target.engine, known.described)
+        """The engine that the endpoint is configured for; `None` where the page decides."""
+        if target.engine is not None and self.configured is None:
+            names = sorted((*ENGINES, *(engine.name for engine in known.described)))
+            raise ValueError(f"engine {target.engine!r} is none of {', '.join(names)}")
         self._context = target.server_context
         division = self._context.division
         self._blank = ServerReading(
@@ -114,18 +171,39 @@ class PageReader:
             slo=self._context.slo,
         )
 
-    def read(self, engine: Engine, page: Page, answer: HttpResponse, info: ServerInfo) -> ReadPage:
-        """The reading of a page.
+    def recognize(self, answer: HttpResponse, last: Engine | None) -> RecognizedPage:
+        """The page of a response, and the engine that it is of. `last` is the engine of the page before.
+
+        Raises:
+            ReadFailedError: `gateway`, `counted_twice`, `not_recognized`, `too_large`.
+        """
+        # A page that may be in disguise, or is counted elsewhere, is compared with all engines each time.
+        if last is not None and not last.disguises and last.name not in self._known.counted_elsewhere:
+            page = self._page(answer.body, last)
+            if last.fingerprint.matches(page):
+                return RecognizedPage(last, page, answer)
+        page = self._page(answer.body, None)
+        engine = self._engine_for(match(page, self._known.described))
+        return RecognizedPage(engine, page, answer)
+
+    def identity(self, recognized: RecognizedPage) -> str:
+        """The process that a page is of; the process that listens where the page does not identify it."""
+        by_page, _started = recognized.process()
+        return by_page or self._context.identity
+
+    def read(self, recognized: RecognizedPage, info: ServerInfo) -> ReadPage:
+        """The reading of a page, with model and version by other pages.
 
         Raises:
             ReadFailedError: `no_tokens`.
         """
         context = self._context
+        engine, page, answer = recognized
         interpretation = interpret(
             engine,
             page,
             model=info.model,
-            process=identity_of(engine, page, answer),
+            process=recognized.process(),
             limit=SequenceLimit(info.slots, shared=True) if info.slots else context.max_running,
             slo=context.slo,
             # Apart from the counters: whatever their number or faults, tokens are counted.
@@ -134,7 +212,7 @@ class PageReader:
         counts_tokens = any(
             counter.quantity in ("prompt", "generation") for counter in interpretation.counters
         )
-        if not counts_tokens and not _may_lack_tokens(engine, page, answer):
+        if not counts_tokens and not recognized.may_lack_tokens():
             problem = f"{self._subject}: no counter of tokens that {engine.name} has"
             raise ReadFailedError(FailureReason.NO_TOKENS, problem)
         role, doubt = context.role, ""
@@ -165,11 +243,43 @@ class PageReader:
             },
         )
 
+    def _page(self, body: bytes, engine: Engine | None) -> Page:
+        """The series of a body that an engine counts; all that any engine counts without one."""
+        page = read(body, everything(self._known.described) if engine is None else wanted(engine))
+        if page.cut:
+            raise ReadFailedError(FailureReason.TOO_LARGE, f"{self._subject}: more series than an engine has")
+        return page
 
-def _may_lack_tokens(engine: Engine, page: Page, answer: HttpResponse) -> bool:
-    """Whether a page without token counters is the engine's, before its first use or for good."""
-    if engine.tokens and not engine.series_appear_late:
-        return False
-    if engine.fingerprint.matches(page) or not answer.body.strip() or announces(engine, answer.body):
-        return True
-    return not engine.tokens and not page.names.isdisjoint(engine.fingerprint.names)
+    def _engine_for(self, row: Engine | GatewaySpec | None) -> Engine:
+        """The engine by which to read a page that matches `row`: the configured engine, else `row` itself.
+
+        An engine that shows the page of another engine as its own is read as that other engine.
+
+        Raises:
+            ReadFailedError: `gateway`, the page is a gateway's, or of an engine that counts the tokens of
+                others and is not configured here; `counted_twice`; `not_recognized`.
+        """
+        answers = f"{self._subject}: answers with"
+        if isinstance(row, GatewaySpec):
+            raise ReadFailedError(
+                FailureReason.GATEWAY, f"{answers} the page of {row.title}, {row.what}: {row.remedy}"
+            )
+        engine = self.configured
+        if row is not None and row.repeats and row is not engine:
+            counted = f"which counts what {' and '.join(row.repeats)} counts"
+            raise ReadFailedError(
+                FailureReason.GATEWAY, f"{answers} the page of {row.manual.title}, {counted}: {row.instead}"
+            )
+        if row is not None and (engine is None or row.name in engine.disguises):
+            engine = row
+        if engine is None:
+            raise ReadFailedError(FailureReason.NOT_RECOGNIZED, f"{answers} {UNKNOWN_PAGE}")
+        for repeated_engine in (engine, row):
+            if repeated_engine is not None and repeated_engine.name in self._known.counted_elsewhere:
+                title = repeated_engine.manual.title or repeated_engine.name
+                problem = (
+                    f"{answers} the page of {title}, whose tokens the configuration has counted at another "
+                    "endpoint: remove one of the two"
+                )
+                raise ReadFailedError(FailureReason.COUNTED_TWICE, problem)
+        return engine

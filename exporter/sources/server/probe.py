@@ -1,12 +1,79 @@
-"""The model and version of a server, by other pages than its metrics."""
+"""Pages of a server other than its metrics: its model, its version, and whether a llama.cpp sleeps.
+
+`ServerProbe` requests these pages. `SleepWatch` decides by them when the metrics of a llama.cpp are read: a
+read of `/metrics` resets the timer of `--sleep-idle-seconds` and wakes a sleeping server, which loads its
+model. `/props` and `/v1/models` do neither (ggml-org/llama.cpp #20227, seen with build b10434).
+"""
 
 import json
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
 
 from exporter.engines import Engine, Way
-from exporter.readings import ReadFailedError, label
+from exporter.engines.llamacpp import LLAMACPP
+from exporter.readings import SEQUENCES_MAX, FailureReason, ReadFailedError, ServerReading, label
+from exporter.sources.server.endpoint import NO_ANSWER
 from exporter.sources.server.page_reader import ServerInfo
+from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, Nanoseconds
+
+FIRST_PAUSE: Final = 10 * NANOSECONDS_PER_SECOND
+LONGEST_PAUSE: Final = 4 * NANOSECONDS_PER_HOUR
+"""Pauses between reads of an idle server, doubled each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaCppProps:
+    """Fields of `/props`."""
+
+    sleeping: bool | None = None
+    """Whether the server sleeps; `None` for builds that cannot sleep."""
+    router: bool = False
+    """Whether the server is a router, and the request names no model."""
+    model: str = ""
+    build: str = ""
+    slots: int = 0
+    """Number of requests that the server runs at once, 0 if unknown."""
+
+
+def parsed_props(body: bytes) -> LlamaCppProps | None:
+    """The fields of `/props`; `None` if the page is no llama.cpp's."""
+    document = _json(body)
+    if not isinstance(document, dict):
+        return None
+    if not {"model_alias", "build_info", "total_slots"} & document.keys():
+        return None
+    sleeping, slots = document.get("is_sleeping"), document.get("total_slots")
+    return LlamaCppProps(
+        sleeping=sleeping if isinstance(sleeping, bool) else None,
+        router=document.get("role") == "router",
+        model=_text(document.get("model_alias")),
+        build=_text(document.get("build_info")),
+        slots=slots if type(slots) is int and 0 < slots <= SEQUENCES_MAX else 0,
+    )
+
+
+def text_at(body: bytes, way: Way) -> str:
+    """The text at the end of a way into a JSON document, as a label's value; empty if there is none."""
+    value = _json(body)
+    for step in way:
+        if isinstance(step, str):
+            value = value.get(step) if isinstance(value, dict) else None
+        else:
+            value = value[step] if isinstance(value, list) and step < len(value) else None
+    return _text(value)
+
+
+def _json(body: bytes) -> Any:
+    """The value of a JSON document; `None` if the body is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _text(value: object) -> str:
+    return label(value) if isinstance(value, str) else ""
 
 
 class _ServerProcess(NamedTuple):
@@ -18,27 +85,67 @@ class _ServerProcess(NamedTuple):
 
 
 class ServerProbe:
-    """Requests the model and version that an engine's metrics lack, and caches them for one process.
+    """Requests the pages of a server that its metrics lack, and caches the answers of one process.
 
     A missing model is requested again with each read, since the server may be loading it; a missing version
     is not.
 
     Args:
         fetch: gets the body of a path from the root without a slash, or raises `ReadFailedError`.
+        subject: the server's name in errors.
     """
 
-    def __init__(self, fetch: Callable[[str], bytes]) -> None:
+    def __init__(self, fetch: Callable[[str], bytes], subject: str) -> None:
         self._fetch = fetch
+        self._subject = subject
         self._process: _ServerProcess | None = None
         """The process of the cached answers, `None` where another server may answer next."""
         self._info = ServerInfo()
+        """The cached answers, `/props` not among them."""
+        self.props: LlamaCppProps | None = None
+        """The last `/props`; `None` where the server has none."""
+
+    @property
+    def may_sleep(self) -> bool:
+        """Whether the server is a llama.cpp of a build that can sleep."""
+        return self.props is not None and self.props.sleeping is not None
+
+    def read_props(self) -> None:
+        """Request `/props`.
+
+        Raises:
+            ReadFailedError: the server does not answer; `router`, it is one, and no model is named.
+        """
+        try:
+            body = self._fetch("props")
+        except ReadFailedError as failure:
+            if failure.reason in NO_ANSWER:
+                raise
+            self.props = None  # no such page, or a model that is not loaded: the metrics have the reason
+            return
+        self.props = parsed_props(body)
+        if self.props is not None and self.props.router:
+            remedy = "configure an endpoint for each model, with ?model=NAME"
+            raise ReadFailedError(FailureReason.ROUTER, f"{self._subject}: a llama.cpp router: {remedy}")
 
     def forget(self) -> None:
         """Empty the cache: another server may answer next."""
         self._process = None
 
     def info(self, engine: Engine, identity: str) -> ServerInfo:
-        """Model and version of the process `identity`, requested where they are not cached."""
+        """Model and version of the process `identity`, by `/props` where a llama.cpp has them.
+
+        Requests what is neither there nor cached.
+        """
+        if engine is not LLAMACPP or self.props is None:
+            return self._requested_info(engine, identity)
+        model = self.props.model
+        if not model:
+            model = self._requested_info(engine, identity).model
+        return ServerInfo(model, version=self.props.build, slots=self.props.slots)
+
+    def _requested_info(self, engine: Engine, identity: str) -> ServerInfo:
+        """Model and version by the pages that the engine's description names."""
         process = _ServerProcess(engine.name, identity)
         is_new = process != self._process
         if is_new:
@@ -60,15 +167,98 @@ class ServerProbe:
         return self._info
 
 
-def text_at(body: bytes, way: Way) -> str:
-    """The text at the end of a way into a JSON document, as a label's value; empty if there is none."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return ""
-    for step in way:
-        if isinstance(step, str):
-            value = value.get(step) if isinstance(value, dict) else None
+class IdleBackoff:
+    """When to read a server that may fall asleep by itself.
+
+    The server is due after ticks in which its GPU was busy, once more when that GPU falls idle, and while the
+    last read showed activity: so the tokens of its last request count. Whether it ever sleeps is unknown. An
+    idle server is read ever less often, until a pause is long enough for it to fall asleep. After its first
+    sleep only work makes it due: a busy GPU, or a wake-up by another client.
+    """
+
+    def __init__(self) -> None:
+        self._active = True
+        """Whether the server was active at the last read, or woke since."""
+        self._was_busy = False
+        """Whether its GPU was busy when `is_due` was last called."""
+        self._sleeping = False
+        self._slept = False
+        """Whether it has ever slept."""
+        self._last: Nanoseconds = 0
+        """When it was last due."""
+        self._pause: Nanoseconds = FIRST_PAUSE
+        """The least time from then to the next read while it is idle."""
+
+    def note_sleep(self, *, sleeping: bool) -> None:
+        """Note whether the server sleeps."""
+        if self._sleeping and not sleeping:
+            self._active = True
+        self._sleeping = sleeping
+        self._slept = self._slept or sleeping
+
+    def note_read(self, *, active: bool) -> None:
+        """Note a read: whether the server did anything since the read before, or is about to.
+
+        A read that was due and failed counts as active, so that it stays due.
+        """
+        self._active = active
+
+    def is_due(self, now: Nanoseconds, *, busy: bool) -> bool:
+        """Whether to read now, from which the next pause counts.
+
+        `busy`: its GPU was busy in the last tick, or that is not known.
+        """
+        worked = busy or self._was_busy or self._active
+        self._was_busy = busy
+        if worked:
+            self._pause = FIRST_PAUSE
+        elif self._slept or now - self._last < self._pause:
+            return False
         else:
-            value = value[step] if isinstance(value, list) and step < len(value) else None
-    return label(value) if isinstance(value, str) else ""
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._last = now
+        return True
+
+
+class SleepWatch:
+    """The reading of a llama.cpp while its metrics are not read. `subject` names the server in errors."""
+
+    def __init__(self, subject: str) -> None:
+        self._subject = subject
+        self._idle = IdleBackoff()
+
+    def reading_at_rest(
+        self,
+        props: LlamaCppProps | None,
+        last: ServerReading | None,
+        *,
+        now: Nanoseconds,
+        busy: Callable[[], bool],
+    ) -> ServerReading | None:
+        """The reading of a server that sleeps or may fall asleep, by its last one; `None`: read its metrics.
+
+        Raises:
+            ReadFailedError: `asleep`, it sleeps and was never read.
+        """
+        if props is None or props.sleeping is None:
+            return None
+        self._idle.note_sleep(sleeping=props.sleeping)
+        if not props.sleeping:
+            is_due = self._idle.is_due(now, busy=busy())
+            return None if is_due or last is None else replace(last, loads=())
+        if last is None:
+            raise ReadFailedError(
+                FailureReason.ASLEEP, f"{self._subject}: asleep since before it was first read"
+            )
+        loads = (replace(load, running=0.0, waiting=0.0, kv_cache=None) for load in last.loads)
+        return replace(last, loads=tuple(loads))
+
+    def note_read(self, reading: ServerReading, last: ServerReading | None) -> None:
+        """Note whether the server was active before a reading of its metrics, by the reading before that."""
+        is_moved = last is None or last.counters != reading.counters
+        is_loaded = any(load.running or load.waiting for load in reading.loads)
+        self._idle.note_read(active=is_moved or is_loaded)
+
+    def note_failure(self) -> None:
+        """Note a read that failed: the server stays due."""
+        self._idle.note_read(active=True)

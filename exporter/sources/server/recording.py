@@ -8,9 +8,8 @@ from exporter.clock import Clock
 from exporter.engines import Described
 from exporter.readings import ServerKey, ServerReading
 from exporter.sources.http_client import HttpResponse, shared_client
-from exporter.sources.server.fetch import EndpointAccess
-from exporter.sources.server.page_reader import Target
-from exporter.sources.server.recognition import KnownEngines
+from exporter.sources.server.endpoint import EndpointAccess
+from exporter.sources.server.page_reader import KnownEngines, Target
 from exporter.sources.server.source import ServerSource
 
 

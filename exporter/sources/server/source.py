@@ -1,20 +1,30 @@
-"""One endpoint of an inference server: requests its pages, and has them recognized and read."""
+"""One endpoint of an inference server: requests its pages, and has them recognized and read.
+
+`ServerSource.read` is the key to this file. `_KnownServer` is what a source remembers between two reads.
+`endpoint` requests, `page_reader` reads the metrics page, and `probe` has all other pages.
+"""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from exporter.clock import Clock
-from exporter.engines import UNCOUNTED_SERVERS, Engine, mistaken_engine
+from exporter.engines import UNCOUNTED_SERVERS, Engine, Uncounted, mistaken_engine
 from exporter.engines.llamacpp import LLAMACPP
-from exporter.readings import FailureReason, ReadFailedError, ServerKey, ServerReading
+from exporter.readings import ErrorCounts, FailureReason, ReadFailedError, ServerKey, ServerReading
 from exporter.sources.http_client import HttpClientProtocol, HttpResponse
-from exporter.sources.server.endpoint import BODY_BYTES_MAX, TIMEOUT_SECONDS, EndpointSource
-from exporter.sources.server.fetch import NO_ANSWER, REASON_BY_STATUS, metrics_url, sibling_url
-from exporter.sources.server.llamacpp_sleep import SleepWatch
-from exporter.sources.server.page_reader import PageReader, ServerInfo, Target, identity_of
-from exporter.sources.server.probe import ServerProbe
-from exporter.sources.server.recognition import NO_OTHERS, KnownEngines, Recognizer
+from exporter.sources.server.endpoint import (
+    BODY_BYTES_MAX,
+    REASON_BY_STATUS,
+    TIMEOUT_SECONDS,
+    EndpointSession,
+    MetricsAddress,
+    metrics_url,
+    sibling_url,
+)
+from exporter.sources.server.page_reader import NO_OTHERS, KnownEngines, PageReader, Target
+from exporter.sources.server.probe import ServerProbe, SleepWatch
+from exporter.units import Nanoseconds
 
 PERMANENT_FAILURES: Final = frozenset(
     {
@@ -39,51 +49,72 @@ OnPage = Callable[[str, HttpResponse], None]
 """Gets each page of a read: its path from the root without a slash, empty for the metrics."""
 
 
-class MetricsAddress:
-    """The URL of a server's metrics page: the configured one, or another one that its page led to.
+class _PermanentFailure(NamedTuple):
+    """A failure that every later read repeats without a request."""
 
-    The other URL stays while the same server may answer. Each request of the configured one empties a queue
-    of TensorRT-LLM that has other readers (see `Engine.mistaken`).
+    reason: FailureReason
+    problem: str
+
+
+class _KnownServer:
+    """What is known of the server that answered last.
+
+    A method is an event, and sets these fields. An empty cell: the event leaves the field as it is.
+
+        event           engine       reading      is_same_server  permanent_failure  address
+        the start       configured   none         no              none               configured
+        recognized      of the page
+        not_recognized  configured
+        page_read                    of the page  yes                               has a metrics page
+        failed                                    no              see `failed`       see `MetricsAddress`
     """
 
-    def __init__(self, configured: str) -> None:
+    def __init__(self, target: Target, configured: Engine | None) -> None:
         self._configured = configured
-        self._was_read = False
-        """Whether `url` has had a metrics page since it last changed."""
-        self.url = configured
-        """The URL to request."""
+        self._metrics_off = target.server_context.metrics_off
+        self.engine = configured
+        """The engine of the last metrics page, else the configured one; `None` while it is unknown."""
+        self.reading: ServerReading | None = None
+        """The last reading of a metrics page, however many reads failed since."""
+        self.is_same_server = False
+        """Whether no read failed since the last metrics page: the next answer is then of the same server."""
+        self.permanent_failure: _PermanentFailure | None = None
+        """The failure of every read from now on; `None` while there is none."""
+        self.address = MetricsAddress(metrics_url(target.url, configured))
 
-    def move(self, url: str) -> None:
-        """Request another URL from now on."""
-        self.url = url
-        self._was_read = False
+    def recognized(self, engine: Engine) -> None:
+        """A metrics page was recognized. It may still have no reading."""
+        self.engine = engine
 
-    def note_read(self) -> None:
-        """Note that the URL has a metrics page."""
-        self._was_read = True
+    def not_recognized(self) -> None:
+        """A metrics page was not recognized."""
+        self.engine = self._configured
 
-    def note_failure(self, reason: FailureReason) -> None:
-        """Go back to the configured URL where another server may have taken the place of this one.
+    def page_read(self, reading: ServerReading) -> None:
+        """A metrics page had a reading."""
+        self.reading = reading
+        self.is_same_server = True
+        self.address.note_read()
 
-        It may where no program listens any more, or where a page that was read is refused or unknown. A
-        server that is slow keeps its URL, as does one whose metrics were off from the start.
+    def failed(self, failure: ReadFailedError) -> None:
+        """A read failed: another server may answer the next one.
+
+        Metrics that the command line switches off may be on by a file or the environment. One refusal
+        shows that they are off, and is permanent.
         """
-        is_gone = reason == FailureReason.CONNECTION
-        is_replaced = self._was_read and reason not in NO_ANSWER
-        if is_gone or is_replaced:
-            self.move(self._configured)
+        self.is_same_server = False
+        self.address.note_failure(failure.reason)
+        if self._metrics_off and failure.reason in PERMANENT_FAILURES:
+            self.permanent_failure = _PermanentFailure(failure.reason, str(failure))
 
 
-class ServerSource(EndpointSource):
+class ServerSource:
     """Reads one endpoint of a server.
 
-    Its base class has the requests (`_fetcher`), the endpoint's name in errors (`_shown`), and the lock
-    under which large pages are parsed one after the other (`_parsing_turn`).
     While a llama.cpp is not read, or asleep, its reading has its last counters. Tokens and restarts of that
     time show in the next read. One that sleeps and was never read fails as `asleep`, since its counters are
     not known to be zero.
     A server whose command line switches metrics off is read until it has refused once.
-    The timeout does not bound the look-up of a host's name; addresses need no look-up.
 
     Args:
         target: the endpoint.
@@ -97,6 +128,9 @@ class ServerSource(EndpointSource):
         on_page: gets each page of a read, but for the root page that identifies Ollama.
     """
 
+    may_be_slow: Final = True
+    """The endpoint may be slow, and other sources do not wait for it."""
+
     def __init__(
         self,
         target: Target,
@@ -109,25 +143,17 @@ class ServerSource(EndpointSource):
         busy: Callable[[], bool] = lambda: True,
         on_page: OnPage = lambda _path, _answer: None,
     ) -> None:
-        super().__init__(
-            target.url, client, clock, access=target.access, timeout=timeout, body_bytes=body_bytes
-        )
         self._target = target
+        self._clock = clock
         self._busy = busy
         self._on_page = on_page
-        self._recognizer = Recognizer(target.engine, engines, self._shown)
-        self._reader = PageReader(target, self._shown)
-        self._probe = ServerProbe(self._page_body)
-        self._sleep = SleepWatch(self._shown)
-        self._address = MetricsAddress(metrics_url(target.url, self._recognizer.configured))
-        self._recognized: Engine | None = None
-        """The engine of the last metrics page; `None` before the first, and if it was not recognized."""
-        self._last: ServerReading | None = None
-        """The last reading of the metrics page, however many reads failed since."""
-        self._is_same_server = False
-        """Whether no read failed since the last metrics page: the next answer is then of the same server."""
-        self._permanent_failure: ReadFailedError | None = None
-        """The failure of every read from now on, without a request; `None` while there is none."""
+        self._endpoint = EndpointSession(
+            target.url, client, clock, access=target.access, timeout=timeout, body_bytes=body_bytes
+        )
+        self._page_reader = PageReader(target, engines, self._endpoint.shown)
+        self._known = _KnownServer(target, self._page_reader.configured)
+        self._probe = ServerProbe(self._other_page, self._endpoint.shown)
+        self._sleep = SleepWatch(self._endpoint.shown)
 
     @property
     def name(self) -> str:
@@ -141,110 +167,119 @@ class ServerSource(EndpointSource):
         return self._target.key
 
     @property
-    def _engine(self) -> Engine | None:
-        """The engine of the last metrics page, else the configured one; `None` while it is unknown."""
-        return self._recognizer.configured if self._recognized is None else self._recognized
+    def url(self) -> str:
+        """The endpoint's name: its URL, a query masked and replaced by a digest."""
+        return self._endpoint.id
+
+    @property
+    def errors(self) -> ErrorCounts:
+        """Lines and series that the last reading leaves out, by reason."""
+        return self._endpoint.errors
+
+    @property
+    def waited(self) -> Nanoseconds:
+        """How long the last read waited for the parsing of other large pages."""
+        return self._endpoint.waited
+
+    def close(self) -> None:
+        """Close the endpoint's own client, if it has one."""
+        self._endpoint.close()
 
     def read(self) -> ServerReading:
         """Read once.
 
         Raises:
-            ReadFailedError: as a `Fetcher`; `not_recognized`, `gateway`, `counted_twice`, `no_tokens`;
-                `router`, `asleep` of llama.cpp.
+            ReadFailedError: as `EndpointSession.get`; `not_recognized`, `gateway`, `counted_twice`,
+                `no_tokens`; `router`, `asleep` of llama.cpp.
         """
-        self._begin_read()
-        if self._permanent_failure is not None:
-            # A new error, since one that is raised again has a longer traceback each time.
-            raise ReadFailedError(self._permanent_failure.reason, str(self._permanent_failure))
+        known = self._known
+        self._endpoint.begin_read()
+        if known.permanent_failure is not None:
+            raise ReadFailedError(known.permanent_failure.reason, known.permanent_failure.problem)
         try:
-            reading = self._reading_at_rest()
+            reading = self._read_at_rest()
             if reading is None:
-                answer = self._metrics_page()
-                reading = self._metrics_reading(answer)
+                reading = self._metrics_reading(self._metrics_page())
         except ReadFailedError as failure:
-            self._note_failure(failure)
+            known.failed(failure)
+            self._probe.forget()  # its answers are those of one process
+            self._sleep.note_failure()  # the server stays due
             raise
         return reading
 
-    def _note_failure(self, failure: ReadFailedError) -> None:
-        """Note that a read failed: another server may answer the next one."""
-        self._is_same_server = False
-        self._probe.forget()
-        self._sleep.note_failure()
-        self._address.note_failure(failure.reason)
-        # Metrics off by the command line may be on by a file or the environment, until a read shows it.
-        if self._target.server_context.metrics_off and failure.reason in PERMANENT_FAILURES:
-            self._permanent_failure = failure
+    def _read_at_rest(self) -> ServerReading | None:
+        """Request `/props` of a llama.cpp, and return its last reading where it sleeps or is left alone.
 
-    def _reading_at_rest(self) -> ServerReading | None:
-        """The last reading of a llama.cpp that sleeps or is left alone; `None`: its metrics are due.
-
-        Its `/props` tell whether it sleeps, and are read first, since a read of its metrics wakes it. A build
-        that can sleep is asked before each read. Any server that may be a llama.cpp is asked before its first
-        read, and before the first one after a failure.
+        `None`: its metrics are due, and a read of them wakes it. A build that can sleep is asked before each
+        read. Any server that may be a llama.cpp is asked before its first read, and before the first read
+        after a failure.
 
         Raises:
-            ReadFailedError: as a `Fetcher`; `router`, `asleep`.
+            ReadFailedError: as `EndpointSession.get`; `router`, `asleep`.
         """
-        may_be_llamacpp = self._engine in (None, LLAMACPP)
-        is_unasked = may_be_llamacpp and not self._is_same_server
-        if self._sleep.may_sleep or is_unasked:
-            self._sleep.look(self._page_body)
-        return self._sleep.idle_reading(self._last, self._clock.elapsed(), self._busy)
+        known = self._known
+        may_be_llamacpp = known.engine is None or known.engine is LLAMACPP
+        may_be_another = may_be_llamacpp and not known.is_same_server
+        if self._probe.may_sleep or may_be_another:
+            self._probe.read_props()
+        return self._sleep.reading_at_rest(
+            self._probe.props, known.reading, now=self._clock.elapsed(), busy=self._busy
+        )
 
     def _metrics_page(self) -> HttpResponse:
-        """The metrics page, at another address where its own has a page that is none.
+        """Request the metrics page, at another address where its own has a page that is none.
 
         Raises:
-            ReadFailedError: as a `Fetcher`, and why a page is refused, as far as other pages show it.
+            ReadFailedError: as `EndpointSession.get`, or by the `_diagnosis` of a page that is refused.
         """
+        address, limit = self._known.address, self._endpoint.body_bytes
         try:
-            answer = self._fetcher.get(self._address.url, self._body_bytes)
+            answer = self._endpoint.get(address.url, limit)
             mistaken = mistaken_engine(answer.body)
             if mistaken is not None:
                 # The address moves whatever the other page answers: this one must not be requested again.
-                metrics = sibling_url(self._address.url, self._engine, mistaken.default_path)
-                self._address.move(metrics)
-                answer = self._fetcher.get(metrics, self._body_bytes)
+                address.move(sibling_url(address.url, self._known.engine, mistaken.default_path))
+                answer = self._endpoint.get(address.url, limit)
         except ReadFailedError as failure:
-            if failure.reason not in REFUSED:
+            diagnosis = self._diagnosis(failure)
+            if diagnosis is None:
                 raise
-            specific = self._without_tokens() or self._switched_off(failure)
-            if specific is None:
-                raise
-            raise specific from failure
+            raise diagnosis from failure
         self._on_page("", answer)
         return answer
 
-    def _without_tokens(self) -> ReadFailedError | None:
-        """The failure of a server that has no metrics, as Ollama, by its root page; `None` for others.
-
-        A server whose engine is known is none of these, and its root page is not requested.
-        """
-        if self._engine is not None:
+    def _diagnosis(self, failure: ReadFailedError) -> ReadFailedError | None:
+        """Why a metrics page is refused, as far as the root page and the command line show it."""
+        if failure.reason not in REFUSED:
             return None
-        root = urlsplit(self._address.url)._replace(path="/", query="").geturl()
-        try:
-            greeting = self._fetcher.get(root, GREETING_BYTES_MAX).body.strip()
-        except ReadFailedError:
-            return None
-        for server in UNCOUNTED_SERVERS.values():
-            if server.greeting == greeting:
-                problem = f"{self._shown}: {server.title}, {server.what}: {server.remedy}"
-                return ReadFailedError(FailureReason.NO_TOKENS, problem)
-        return None
-
-    def _switched_off(self, failure: ReadFailedError) -> ReadFailedError | None:
-        """The failure of a server whose metrics are off by its answer, or by its command line."""
+        server = self._uncounted_server()
+        if server is not None:
+            problem = f"{self._endpoint.shown}: {server.title}, {server.what}: {server.remedy}"
+            return ReadFailedError(FailureReason.NO_TOKENS, problem)
         is_off_by_answer = failure.reason == FailureReason.METRICS_OFF
         is_off_by_flags = (
             self._target.server_context.metrics_off and failure.reason == FailureReason.NOT_FOUND
         )
         if not (is_off_by_answer or is_off_by_flags):
             return None
-        switch = "" if self._engine is None else self._engine.manual.switch
+        engine = self._known.engine
+        switch = "" if engine is None else engine.manual.switch
         remedy = f"; it serves metrics with {switch}" if switch else ""
         return ReadFailedError(FailureReason.METRICS_OFF, f"{failure}{remedy}")
+
+    def _uncounted_server(self) -> Uncounted | None:
+        """Request the root page, and return the server without metrics that it greets as, such as Ollama.
+
+        A server whose engine is known is none of these, and its root page is not requested.
+        """
+        if self._known.engine is not None:
+            return None
+        root = urlsplit(self._known.address.url)._replace(path="/", query="").geturl()
+        try:
+            greeting = self._endpoint.get(root, GREETING_BYTES_MAX).body.strip()
+        except ReadFailedError:
+            return None
+        return next((server for server in UNCOUNTED_SERVERS.values() if server.greeting == greeting), None)
 
     def _metrics_reading(self, answer: HttpResponse) -> ServerReading:
         """The reading of a metrics page, noted as the last one.
@@ -252,34 +287,27 @@ class ServerSource(EndpointSource):
         Raises:
             ReadFailedError: the page is not recognized, or has no reading.
         """
-        last_engine = self._engine
-        self._recognized = None  # stays so where this page is not recognized
-        with self._parsing_turn(answer.body):
-            engine, page = self._recognizer.recognize(answer.body, last_engine)
-        self._recognized = engine
-        identity, _started = identity_of(engine, page, answer)
-        # Outside the lock of large pages: the model may take a request.
-        info = self._info(engine, identity or self._target.server_context.identity)
-        with self._parsing_turn(answer.body):
-            read_page = self._reader.read(engine, page, answer, info=info)
-        self._note_errors(read_page.left_out)
-        self._sleep.note(read_page.reading, self._last)
-        self._last = read_page.reading
-        self._is_same_server = True
-        self._address.note_read()
+        known, endpoint = self._known, self._endpoint
+        with endpoint.parsing_turn(answer.body):
+            try:
+                page = self._page_reader.recognize(answer, known.engine)
+            except ReadFailedError:
+                known.not_recognized()
+                raise
+        known.recognized(page.engine)
+        # Outside the turn: the model may take a request, for which no other source is to wait.
+        info = self._probe.info(page.engine, self._page_reader.identity(page))
+        with endpoint.parsing_turn(answer.body):
+            read_page = self._page_reader.read(page, info)
+        endpoint.note_errors(read_page.left_out)
+        if self._probe.may_sleep:
+            self._sleep.note_read(read_page.reading, known.reading)
+        known.page_read(read_page.reading)
         return read_page.reading
 
-    def _info(self, engine: Engine, identity: str) -> ServerInfo:
-        """Model and version of the process `identity`; a llama.cpp's by its `/props` where that was read."""
-        props = self._sleep.props if engine is LLAMACPP else None
-        if props is None:
-            return self._probe.info(engine, identity)
-        model = props.model or self._probe.info(engine, identity).model
-        return ServerInfo(model, version=props.build, slots=props.slots)
-
-    def _page_body(self, path: str) -> bytes:
-        """Another page of the same server, behind the same prefix as its metrics."""
-        url = sibling_url(self._address.url, self._engine, f"/{path}")
-        answer = self._fetcher.get(url, JSON_BYTES_MAX)
+    def _other_page(self, path: str) -> bytes:
+        """Request another page of the same server, behind the same prefix as its metrics."""
+        url = sibling_url(self._known.address.url, self._known.engine, f"/{path}")
+        answer = self._endpoint.get(url, JSON_BYTES_MAX)
         self._on_page(path, answer)
         return answer.body

@@ -14,8 +14,7 @@ from exporter.readings import ServerKey
 from exporter.sources.http_client import HttpClientProtocol, unverified_client
 from exporter.sources.https_client import HttpsClient
 from exporter.sources.server import KnownEngines, ServerContext, ServerSource, Target, shared_client
-from exporter.sources.server.endpoint import DIRECT
-from exporter.sources.server.fetch import EndpointAccess
+from exporter.sources.server.endpoint import DIRECT, EndpointAccess
 from tests.clocks import ManualClock
 
 VLLM_PAGE = b"""process_start_time_seconds 1.5e9

@@ -10,7 +10,7 @@ import pytest
 from exporter.readings import GatewayCounter, ReadFailedError, endpoint_id
 from exporter.sources.https_client import HttpsClient
 from exporter.sources.server import GatewaySource
-from exporter.sources.server.fetch import EndpointAccess
+from exporter.sources.server.endpoint import EndpointAccess
 
 URL = "http://127.0.0.1:4000/metrics/"
 LITELLM = (

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.readings import CounterColumns, ReadFailedError, digest
 from exporter.sources.server import ServerSource, endpoint
-from exporter.sources.server.endpoint import LARGE_BYTES
+from exporter.sources.server.endpoint import LARGE_BYTES, EndpointSession
 from exporter.units import NANOSECONDS_PER_SECOND
 
 Make = Callable[..., ServerSource]
@@ -56,18 +56,19 @@ class Ticking:
         return self.now
 
 
-def test_the_wait_for_other_large_pages_is_known(make: Make) -> None:
+def test_the_wait_for_other_large_pages_is_known() -> None:
     """A small page waits for nobody."""
-    source: Any = make(engine="vllm")
-    source._clock = Ticking()
-    with source._parsing_turn(b"small"):
+    clock: Any = Ticking()
+    client: Any = None
+    session = EndpointSession("http://127.0.0.1:8000/metrics", client, clock)
+    with session.parsing_turn(b"small"):
         assert not endpoint._parsing.locked()
-    assert source.waited == 0
+    assert session.waited == 0
     for waited in (1, 2):
-        with source._parsing_turn(bytes(LARGE_BYTES)):
+        with session.parsing_turn(bytes(LARGE_BYTES)):
             assert endpoint._parsing.locked()
-        assert source.waited == waited * NANOSECONDS_PER_SECOND
-    with pytest.raises(MemoryError), source._parsing_turn(bytes(LARGE_BYTES)):
+        assert session.waited == waited * NANOSECONDS_PER_SECOND
+    with pytest.raises(MemoryError), session.parsing_turn(bytes(LARGE_BYTES)):
         raise MemoryError
     assert not endpoint._parsing.locked()
 

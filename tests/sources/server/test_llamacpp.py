@@ -12,7 +12,7 @@ import pytest
 
 from exporter.readings import ReadFailedError, SequenceLimit
 from exporter.sources.server import ServerContext, ServerSource
-from exporter.sources.server.llamacpp_sleep import IdleBackoff
+from exporter.sources.server.probe import IdleBackoff
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND
 
 Make = Callable[..., ServerSource]
@@ -238,19 +238,19 @@ def test_a_router_without_a_model_says_what_to_configure(make: Make, site: Any) 
 def test_pauses_grow_to_four_hours_and_shrink_with_work() -> None:
     """The longest pause bounds how late the tokens of a GPU that never tells that it is busy can be."""
     rest = IdleBackoff()
-    rest.sees(sleeping=False)
-    rest.was(active=False)
+    rest.note_sleep(sleeping=False)
+    rest.note_read(active=False)
     now = pause = 0
     for doubled in range(20):
         pause = min(10 * 2**doubled, 4 * 3600) * NANOSECONDS_PER_SECOND
-        assert not rest.due(now + pause - 1, busy=False)
+        assert not rest.is_due(now + pause - 1, busy=False)
         now += pause
-        assert rest.due(now, busy=False)
+        assert rest.is_due(now, busy=False)
     assert pause == 4 * NANOSECONDS_PER_HOUR
-    assert rest.due(now, busy=True)
-    assert rest.due(now, busy=False)
-    assert not rest.due(now + 9 * NANOSECONDS_PER_SECOND, busy=False)
-    assert rest.due(now + 10 * NANOSECONDS_PER_SECOND, busy=False)
+    assert rest.is_due(now, busy=True)
+    assert rest.is_due(now, busy=False)
+    assert not rest.is_due(now + 9 * NANOSECONDS_PER_SECOND, busy=False)
+    assert rest.is_due(now + 10 * NANOSECONDS_PER_SECOND, busy=False)
 
 
 def failure_text(source: ServerSource) -> str:

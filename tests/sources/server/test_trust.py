@@ -18,7 +18,7 @@ from exporter.readings import ReadFailedError, ServerKey, endpoint_id
 from exporter.sources.http_client import HEADERS, Deadline, HttpRequest
 from exporter.sources.https_client import CA_BYTES_MAX, HttpsClient
 from exporter.sources.server import ServerSource, Target, shared_client
-from exporter.sources.server.fetch import TOKEN_BYTES_MAX, EndpointAccess
+from exporter.sources.server.endpoint import TOKEN_BYTES_MAX, EndpointAccess
 
 Make = Callable[..., ServerSource]
 
