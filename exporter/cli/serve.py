@@ -262,7 +262,7 @@ class _Daemon:
                 ledger=ledger,
                 process=ProcessMetrics(),
                 plan=self._plan(succeeded=self._succeeded),
-                published=self._prepare,
+                on_publish=self._prepare,
                 machine=machine.identity(),
             )
             return self._sampler

@@ -191,7 +191,7 @@ class DemoDaemon:
             self._ledger,
             self._process,
             self._plan,
-            published=self._published,
+            on_publish=self._published,
             machine="demo",
         )
 

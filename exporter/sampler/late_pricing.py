@@ -40,15 +40,19 @@ class LatePricing:
 
     def __init__(self) -> None:
         self._tariff: Tariff | None = None
+        """The tariff of the walk."""
         self._uncounted = False
         """Whether the number of the host's GPUs was unknown in the last tick."""
         self._cursor: Cursor | None = FIRST
         """Where the next part begins; `None` at the end of the walk."""
         self._postponed = False
+        """Whether the ledger could not read unpriced time in the last tick that needed it."""
         self._priced: Nanoseconds = 0
+        """GPU time that the walk has charged so far."""
         self._unpriced: Nanoseconds = 0
+        """GPU time that the walk has met so far and that has no price yet."""
         self._money: Counter[ServerKey] = Counter()
-        """Dollars of the walk so far, by server."""
+        """Money of the walk so far, by server."""
 
     def with_late_charges(
         self, postings: Postings, state: State, *, ledger: Ledger, policy: CostPolicy
@@ -58,10 +62,10 @@ class LatePricing:
         The walk goes on once `note_posted` is called, and else charges the same part again. Where that part
         was posted all the same, none of its time is unpriced any more.
         """
-        counted_since = self._uncounted
+        was_uncounted = self._uncounted
         self._uncounted = UNCOUNTED.gpu_model in state.unseen
-        counted_since = counted_since and not self._uncounted
-        if policy.tariff != self._tariff or counted_since:
+        is_count_new = was_uncounted and not self._uncounted
+        if policy.tariff != self._tariff or is_count_new:
             self._tariff = policy.tariff
             self._cursor = FIRST
         if self._cursor is None:
@@ -75,8 +79,8 @@ class LatePricing:
         self._postponed = False
         if not batch.unpriced:
             return TickToPost(postings, state, batch)
-        state, charges = charge_late(state, batch.unpriced, policy, postings.end)
-        return TickToPost(replace(postings, late=charges), state, batch, charges)
+        state_after, charges = charge_late(state, batch.unpriced, policy, postings.end)
+        return TickToPost(replace(postings, late=charges), state_after, batch, charges)
 
     def note_posted(self, posted: TickToPost) -> None:
         """Go on after a tick that was posted, and log the end of the walk."""

@@ -39,13 +39,15 @@ FAILING_MAX: Final[Nanoseconds] = 10 * NANOSECONDS_PER_MINUTE
 
 @dataclass(frozen=True, slots=True)
 class SamplerPlan:
-    """Configuration of every tick until another plan, with the endpoints and gateways that it names."""
+    """Configuration of every tick until another plan."""
 
     context: ReportContext
     endpoints: tuple[Endpoint, ...]
+    """The endpoints of servers that the configuration names."""
     unread_sources: tuple[SourceRow, ...] = ()
     """Health of sources that no tick reads."""
     gateways: tuple[GatewaySource, ...] = ()
+    """The gateways that the configuration names."""
 
 
 class _ReloadedReport(NamedTuple):
@@ -117,7 +119,7 @@ class Sampler:
         ledger: has the state and the postings. It is not closed here.
         process: metrics of this process, for the report.
         plan: what to read and how to charge it, until `set_plan`.
-        published: called after each tick, in the sampler's thread.
+        on_publish: called after each tick, in the sampler's thread.
         machine: the identity of this machine, empty if unknown.
     """
 
@@ -129,7 +131,7 @@ class Sampler:
         process: ProcessMetrics,
         plan: SamplerPlan,
         *,
-        published: Callable[[], None] = lambda: None,
+        on_publish: Callable[[], None] = lambda: None,
         machine: str = "",
     ) -> None:
         self._clock = clock
@@ -137,23 +139,24 @@ class Sampler:
         self._ledger = ledger
         self._process = process
         self._plan = plan
-        self._published = published
+        self._on_publish = on_publish
         self._machine = machine
         self._is_ledger_ours = False
         """Whether the ledger is known to be of this machine; it is neither posted to nor served before."""
         self._health = Health()
+        """Health of the sources since the start, and counts of their partial failures."""
         self._changes = ChangeLog(ledger.problem)
         self._late_pricing = LatePricing()
         self._idle_servers: frozenset[readings.ServerKey] = frozenset()
         """Servers all of whose GPUs were idle in the last tick."""
-        self._report = PublishedReport()
+        self._published = PublishedReport()
         self._began = clock.elapsed()
         self._failing_since: Nanoseconds | None = None
-        """When the first of the latest ticks failed, all of which did; `None` after one that succeeded."""
+        """When the first tick failed of those that failed in a row; `None` after a successful tick."""
 
     def current(self) -> Report | None:
         """The last report, with reloads since its tick; `None` before the first tick. For web threads."""
-        return self._report.with_reloads(self._plan.context)
+        return self._published.with_reloads(self._plan.context)
 
     def set_plan(self, plan: SamplerPlan) -> None:
         """Use another plan from the next tick on."""
@@ -246,7 +249,7 @@ class Sampler:
     def _bind(self, frame: readings.Frame) -> None:
         """Bind the ledger to this machine. Another machine's ledger is moved aside, and its state emptied.
 
-        The ledger is bound before the first posting, at the latest with GPUs.
+        Where the machine's identity shows no owner the GPUs do: the ledger is not bound before they are read.
 
         Raises:
             MustRestartError: only a new process can go on.
@@ -290,7 +293,7 @@ class Sampler:
         )
         self._ledger.post(to_post.postings, to_post.state)
         self._late_pricing.note_posted(to_post)
-        # After the post: a tick without one leaves the state, by which the next tick finds the same failures.
+        # A tick that is not posted leaves the state: the next tick finds the same failures, and counts them.
         self._count_implausible(tick)
         self._count_page_errors(tick)
         self._count_crowded_out(tick)
@@ -332,13 +335,13 @@ class Sampler:
             process=self._process.read(),
         )
         self._changes.note_ledger(self._ledger.problem)
-        if self._report.of_tick is None:
+        if self._published.of_tick is None:
             log.info("first tick", extra={"gpus": len(outcome.gpus), "endpoints": len(frame.servers)})
         self._changes.note_prices(context.config, report, frame, context.policy.tariff)
         self._changes.note_holders(frame)
-        self._report.of_tick = report
+        self._published.of_tick = report
         self._idle_servers = _idle_servers(outcome)
-        self._published()
+        self._on_publish()
         log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - frame.elapsed):.3f}s"})
         return report
 
