@@ -4,7 +4,7 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from exporter.cost.money import add
 from exporter.ledger.families import LARGEST
@@ -60,43 +60,53 @@ class Adjustment:
         return MonthKey(self.product, self.team, PRICE_BASIS, self.month)
 
 
+class TakenAdjustments(NamedTuple):
+    """Adjustments that a write posts."""
+
+    months: dict[MonthKey, Picodollars]
+    """Pending month cells, with the adjustments added."""
+    adjustments: dict[int, Adjustment]
+    """The adjustments, by number. The next write takes them again unless this one commits.
+
+    After a commit that failed and reached the disk, none of them waits, and the same cells must be written.
+    """
+
+
 def take_waiting(
     connection: sqlite3.Connection,
     *,
-    served: Mapping[MonthKey, Picodollars],
+    committed: Mapping[MonthKey, Picodollars],
     pending: Mapping[MonthKey, Picodollars],
-    taken: Mapping[int, Adjustment],
+    taken_before: Mapping[int, Adjustment],
     now: Instant,
-) -> tuple[dict[MonthKey, Picodollars], dict[int, Adjustment]]:
+) -> TakenAdjustments:
     """Add waiting adjustments to the pending month cells, each once, and mark them posted.
 
-    Returns the cells and the adjustments in them, which the next write takes again unless this one commits:
-    after a commit that failed but had reached the disk, nothing waits, and the same cells must be written.
     An adjustment that would overflow its cell goes on waiting, so that it cannot stop the ledger.
 
     Args:
         connection: in the transaction of the tick, which writes the cells.
-        served: the cells at the last commit.
+        committed: the cells at the last commit.
         pending: additions to them.
-        taken: adjustments of a write that failed, by number.
+        taken_before: adjustments of a write that failed, by number.
         now: the time of posting.
     """
     cells = dict(pending)
-    adjustments = dict(taken)
-    for adjustment in taken.values():
+    adjustments = dict(taken_before)
+    for adjustment in taken_before.values():
         add(cells, adjustment.cell, adjustment.amount)
     for row in connection.execute(_WAITING_SQL).fetchall():
         adjustment = _built(row)
         cell = adjustment.cell
         added = cells.get(cell, 0) + adjustment.amount
-        fits = abs(served.get(cell, 0) + added) <= LARGEST
+        fits = abs(committed.get(cell, 0) + added) <= LARGEST
         if adjustment.number not in adjustments and fits:
             cells[cell] = added
             adjustments[adjustment.number] = adjustment
     connection.executemany(
         "UPDATE adjustment SET posted = ? WHERE id = ?", [(now, number) for number in adjustments]
     )
-    return cells, adjustments
+    return TakenAdjustments(cells, adjustments)
 
 
 def log_posted(adjustments: Iterable[Adjustment]) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.ledger import contents, families, marks, schema, unpriced_time
 from exporter.ledger.contents import Contents
 from exporter.ledger.errors import DamagedError
 from exporter.ledger.history import days_floor, read_history
 from exporter.ledger.totals import Retained, Totals, write_totals
-from exporter.units import Instant, hour_of
+from exporter.units import Instant, Picodollars, hour_of
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,33 @@ SPARE_BYTES: Final = 16 * 1024 * 1024
 
 COMPACTED_BYTES_MAX: Final = 16 * 1024 * 1024
 """Largest content of a file that is compacted: SQLite copies it in memory."""
+
+
+class FileMeta(NamedTuple):
+    """Single values of a commit, a row of `meta` each. The file keeps its own value where one is `None`."""
+
+    accrued: Picodollars
+    """What the GPUs accrued, from segments, before anything was split."""
+    accrued_by_state: Picodollars
+    """The same money, as the cost model counts it from tick to tick."""
+    wall: Instant | None
+    """The wall clock's time of the latest tick."""
+    committed: Instant | None
+    """Time of the commit."""
+    commits: int
+    """Number of commits up to this one."""
+    begun: Instant | None
+    """Time of the first commit."""
+    machine: str | None
+    """Identity of the ledger's machine."""
+    timezone: str | None
+    """Time zone of the ledger's days."""
+    host: str | None = None
+    """Name of the host."""
+    late_charge: Instant | None = None
+    """End of the latest tick that charged unpriced time whose price came."""
+    host_end: Instant = 0
+    """When the host's cloud ends it; 0 without a notice, so that one that was withdrawn leaves the file."""
 
 
 def is_new(connection: sqlite3.Connection) -> bool:
@@ -79,8 +106,8 @@ def read_all(connection: sqlite3.Connection) -> Contents:
     return opened
 
 
-def refuse_another(connection: sqlite3.Connection, before: Contents) -> None:
-    """Check by id and number of commits that a file is the one that was open before.
+def refuse_another(connection: sqlite3.Connection, committed: Contents) -> None:
+    """Check by id and number of commits that a file is the ledger whose contents were committed.
 
     Its time proves nothing, since a clock may be set back. After a commit that failed after it had reached
     the disk the file is ahead.
@@ -90,10 +117,10 @@ def refuse_another(connection: sqlite3.Connection, before: Contents) -> None:
     """
     contents.refuse_foreign(connection)
     meta = schema.meta_of(connection)
-    if meta.get("ledger") != before.ledger:
+    if meta.get("ledger") != committed.ledger:
         raise DamagedError("it is another ledger")
     commits = meta.get("commits", 0)
-    if not isinstance(commits, int) or commits < before.commits:
+    if not isinstance(commits, int) or commits < committed.commits:
         raise DamagedError("it is an older copy of this ledger")
 
 
@@ -148,41 +175,43 @@ def prune(connection: sqlite3.Connection, retained: Retained) -> None:
     unpriced_time.prune_unpriced(connection, first_day)
 
 
-def write_from_memory(part: Path, connect: schema.Connect, before: Contents, now: Instant) -> None:
+def write_from_memory(part: Path, connect: schema.Connect, committed: Contents, now: Instant) -> None:
     """Fill a file with the last commit: the id, totals and marks, without history and adjustments.
 
     Unpriced time is that of the last hour.
     """
-    wall = before.state.wall
+    wall = committed.state.wall
     with closing(connect(part.absolute().as_uri())) as connection:
-        create(connection, before.ledger)
+        create(connection, committed.ledger)
         with contents.transaction(connection):
             keys = schema.Keys(connection)
-            write_totals(connection, keys, Totals().with_added(before.totals, wall or 0).changes)
-            unpriced_time.write_unpriced(connection, keys, before.recent)
-            write_texts(connection, {}, before.texts)
-            write_meta(
-                connection,
-                {
-                    "accrued": schema.bounded(before.totals.accrued, "accrued"),
-                    "accrued_by_state": schema.bounded(before.state.accrued, "accrued"),
-                    "wall": wall,
-                    "committed": before.last_commit or now,
-                    "commits": before.commits,
-                    "begun": before.begun,
-                    "machine": before.machine or None,
-                    "timezone": before.zone or None,
-                    "host_end": 0,
-                },
+            write_totals(connection, keys, Totals().with_added(committed.totals, wall or 0).changes)
+            unpriced_time.write_unpriced(connection, keys, committed.recent)
+            write_texts(connection, {}, committed.texts)
+            meta = FileMeta(
+                accrued=committed.totals.accrued,
+                accrued_by_state=committed.state.accrued,
+                wall=wall,
+                committed=committed.last_commit or now,
+                commits=committed.commits,
+                begun=committed.begun,
+                machine=committed.machine or None,
+                timezone=committed.zone or None,
             )
+            write_meta(connection, meta)
 
 
-def write_meta(connection: sqlite3.Connection, meta: Mapping[str, int | str | None]) -> None:
-    """Write the single values of a commit, by name. Those that are `None` stay as they are."""
-    connection.executemany(
-        "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
-        [(name, value) for name, value in meta.items() if value is not None],
-    )
+def write_meta(connection: sqlite3.Connection, meta: FileMeta) -> None:
+    """Write the single values of a commit.
+
+    Raises:
+        OverflowError: an amount passes what the file holds.
+    """
+    rows = {name: value for name, value in meta._asdict().items() if value is not None}
+    for name, value in rows.items():
+        if isinstance(value, int):
+            schema.bounded(value, name)
+    connection.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", rows.items())
 
 
 def replace_texts(connection: sqlite3.Connection, texts: Mapping[marks.MarkScope, str]) -> None:
@@ -194,16 +223,16 @@ def replace_texts(connection: sqlite3.Connection, texts: Mapping[marks.MarkScope
 
 def write_texts(
     connection: sqlite3.Connection,
-    before: Mapping[marks.MarkScope, str],
-    after: Mapping[marks.MarkScope, str],
+    in_file: Mapping[marks.MarkScope, str],
+    texts: Mapping[marks.MarkScope, str],
 ) -> None:
-    """Write the marks that differ from those of the file, and delete those that are gone."""
+    """Write the marks whose text in the file is another one, and delete the marks that are gone."""
     # A start would not read longer texts: their marks end with this process.
-    fitting = {scope: text for scope, text in after.items() if len(text) <= contents.MARK_BYTES}
+    fitting = {scope: text for scope, text in texts.items() if len(text) <= contents.MARK_BYTES}
     connection.executemany(
         "INSERT INTO state (scope, key, body) VALUES (?, ?, ?)"
         " ON CONFLICT (scope, key) DO UPDATE SET body = excluded.body",
-        [(*scope, text) for scope, text in fitting.items() if before.get(scope) != text],
+        [(*scope, text) for scope, text in fitting.items() if in_file.get(scope) != text],
     )
-    gone = before.keys() - fitting.keys()
+    gone = in_file.keys() - fitting.keys()
     connection.executemany("DELETE FROM state WHERE scope = ? AND key = ?", gone)

@@ -118,6 +118,18 @@ def identity(name: Path | str) -> Identity | None:
     return status.st_dev, status.st_ino
 
 
+def is_missing_or_empty(path: Path) -> bool:
+    """Whether no daemon has begun a ledger at a path.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    try:
+        return path.stat().st_size == 0
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+
+
 def opened_elsewhere(path: Path) -> bool:
     """Whether another process has a SQLite connection to a file with a log: it holds the shared lock.
 

@@ -13,13 +13,15 @@ from typing import Final
 from exporter.clock import Clock
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
-from exporter.ledger import contents, files, marks, schema, store
+from exporter.ledger import contents, files, marks, schema
 from exporter.ledger.boot import NO_BOOT, BootClaim
+from exporter.ledger.commit import Pending, contents_in_memory
 from exporter.ledger.contents import Contents, LastDay, empty
 from exporter.ledger.errors import DamagedError, ForeignSchemaError, LedgerError, LedgerLockedError
 from exporter.ledger.files import Lock
 from exporter.ledger.history import TickSums
-from exporter.ledger.store import FilePresence, Pending, Store, WrittenTick
+from exporter.ledger.open_file import FilePresence
+from exporter.ledger.store import Store
 from exporter.ledger.totals import Totals
 from exporter.ledger.unpriced_time import FIRST, Cursor, UnpricedBatch, UnpricedBuffer
 from exporter.readings import ServerKey
@@ -381,15 +383,14 @@ class Ledger:
                 return
             file = self._store
             if file is None:
-                written = WrittenTick.in_memory(self._committed, pending)
+                after = contents_in_memory(self._committed, pending)
             else:
                 now = self._clock.wall()
                 try:
-                    written = file.write(self._committed, pending, now)
+                    after = file.write(self._committed, pending, now)
                 except DamagedError as error:
                     self._displace(file, f"{file.path} is not this daemon's ledger any more ({error})")
-                    written = file.write(self._committed, pending, now)
-            after = store.contents_after(self._committed, pending, written)
+                    after = file.write(self._committed, pending, now)
             unpriced = self._unpriced.committed(persistent=self.persistent)
         except (sqlite3.Error, OSError, LedgerError, OverflowError, UnicodeError) as error:
             text = f"the ledger cannot be written ({_reason(error)}): {STANDS_STILL}"

@@ -368,6 +368,22 @@ def test_a_second_daemon_that_wrote_is_not_copied(path: Path, clock: StillClock)
     assert "history by hour and day" in first.problem
 
 
+def test_a_second_daemon_that_wrote_what_cannot_be_read_is_not_copied(path: Path, clock: StillClock) -> None:
+    """The file is whole, but its number of commits is not known: the first one's totals come from memory."""
+    first = begun(path, clock)
+    the_lock(path)
+    second = Ledger.open(path, clock)
+    with closing(sqlite3.connect(path)) as shell, shell:
+        shell.execute("INSERT INTO meta VALUES ('note', CAST(x'ff' AS TEXT))")
+    post(first, 4)
+    assert (first.writable, first.displaced) == (True, path.with_name("ledger.db.displaced-1"))
+    first.close()
+    second.close()
+    with LedgerReader.open(path.with_name("ledger.db.displaced-1")) as reader:
+        totals = reader.totals(0, MONTHS)
+        assert (expected_totals(4).differences(totals), totals.residual) == ({}, 0)
+
+
 def test_totals_survive_where_the_open_file_cannot_be_read(path: Path, clock: StillClock, disk: Any) -> None:
     """They come from memory, with the id and the marks; that history is lost is said."""
     ledger = begun(path, clock, disk)

@@ -14,8 +14,8 @@ import pytest
 from exporter.cost.state import GpuState, State
 from exporter.ledger import files
 from exporter.ledger.ledger import Ledger
+from exporter.ledger.open_file import FilePresence
 from exporter.ledger.reader import LedgerReader
-from exporter.ledger.store import FilePresence
 from tests import rights, tmpfs, unprivileged
 from tests.ledger.ticks import GPU_0, StillClock, accrued, expected_totals, numbered, post
 from tests.nightly import daily
