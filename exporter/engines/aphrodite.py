@@ -21,7 +21,7 @@ APHRODITE: Final = under_prefix(
         Command(
             programs=("aphrodite run", "aphrodite serve"),
             modules=("aphrodite.endpoints.openai.api_server", "aphrodite.endpoints.cli run"),
-            workers=_VLLM.workers,
+            worker_patterns=_VLLM.worker_patterns,
             port=2242,
             tls_flags=("--ssl-keyfile", "--ssl-certfile"),
             metrics_off_flags=("--disable-log-stats",),

@@ -125,7 +125,7 @@ DYNAMO_FRONTEND: Final = spec.Engine(
     ),
     running=(spec.Gauge("dynamo_frontend_inflight_requests", unless=spec.label("model", "unknown_model")),),
     first_token=(spec.LatencyHistogram("dynamo_frontend_time_to_first_token_seconds"),),
-    per_token=(spec.LatencyHistogram("dynamo_frontend_inter_token_latency_seconds", "tokens"),),
+    per_token=(spec.LatencyHistogram("dynamo_frontend_inter_token_latency_seconds", basis="tokens"),),
     series_appear_late=True,
     repeats=("dynamo",),
     instead="read each worker's own page (DYN_SYSTEM_PORT), or name this one with engine: dynamo-frontend",

@@ -245,7 +245,7 @@ def works_for(argv: Sequence[str]) -> frozenset[str]:
     return frozenset(
         engine
         for engine, command in COMMANDS
-        for pattern in command.workers
+        for pattern in command.worker_patterns
         if re.match(pattern, title) or re.match(pattern, spoken)
     )
 
@@ -326,7 +326,7 @@ def _basename(path: str) -> str:
 _PROGRAMS: Final = _spellings(lambda command: command.programs)
 _MODULES: Final = _spellings(lambda command: command.modules)
 _TITLES: Final = [
-    (re.compile(title), engine, command) for engine, command in COMMANDS for title in command.titles
+    (re.compile(title), engine, command) for engine, command in COMMANDS for title in command.title_patterns
 ]
 _FILES: Final = [
     (f"/{module.replace('.', '/')}{ending}", spelling.engine, spelling.command)

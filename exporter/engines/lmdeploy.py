@@ -45,7 +45,7 @@ LMDEPLOY: Final = spec.Engine(
     waiting=(spec.Gauge("lmdeploy:num_requests_waiting", also="lmdeploy:num_api_requests_waiting"),),
     kv_cache=(spec.CacheGauge("lmdeploy:gpu_cache_usage_perc"),),
     first_token=(spec.LatencyHistogram("lmdeploy:time_to_first_token_seconds"),),
-    per_token=(spec.LatencyHistogram("lmdeploy:time_per_output_token_seconds", "tokens"),),
+    per_token=(spec.LatencyHistogram("lmdeploy:time_per_output_token_seconds", basis="tokens"),),
     commands=(
         spec.Command(
             programs=("lmdeploy serve api_server",),

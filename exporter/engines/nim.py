@@ -37,7 +37,7 @@ NIM: Final = spec.Engine(
     max_running=(spec.Gauge("num_request_max"),),
     kv_cache=(spec.CacheGauge("gpu_cache_usage_perc"),),
     first_token=(spec.LatencyHistogram("time_to_first_token_seconds"),),
-    per_token=(spec.LatencyHistogram("time_per_output_token_seconds", "tokens"),),
+    per_token=(spec.LatencyHistogram("time_per_output_token_seconds", basis="tokens"),),
     series_appear_late=True,
     disguises=("vllm", "sglang", "trtllm", "dynamo"),
     commands=(

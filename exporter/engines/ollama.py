@@ -19,7 +19,7 @@ OLLAMA: Final = Uncounted(
     commands=(
         Command(
             programs=("ollama serve",),
-            workers=(r"ollama runner", r"ollama_llama_server"),
+            worker_patterns=(r"ollama runner", r"ollama_llama_server"),
             port=11434,
             host=LOOPBACK,
             metrics="never",

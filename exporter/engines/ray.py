@@ -45,8 +45,8 @@ RAY: Final = Engine(
     repeated=SGLANG.repeated - {"pid"},
     commands=(
         Command(  # replicas and engines are children of the raylet, beside this proxy
-            titles=(r"ray::ProxyActor", r"ray::HTTPProxyActor"),
-            workers=(r"ray::ServeReplica", r"ray::RayWorker", *VLLM.commands[0].workers),
+            title_patterns=(r"ray::ProxyActor", r"ray::HTTPProxyActor"),
+            worker_patterns=(r"ray::ServeReplica", r"ray::RayWorker", *VLLM.commands[0].worker_patterns),
             port=8000,
             host=LOOPBACK,
             metrics="configured",

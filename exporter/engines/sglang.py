@@ -136,8 +136,8 @@ SGLANG: Final = spec.Engine(
     first_token=(spec.LatencyHistogram("sglang:time_to_first_token_seconds"),),
     per_token=(
         spec.LatencyHistogram("sglang:request_time_per_output_token_seconds"),  # 0.5.23
-        spec.LatencyHistogram("sglang:inter_token_latency_seconds", "tokens"),
-        spec.LatencyHistogram("sglang:time_per_output_token_seconds", "tokens"),  # 0.4.2
+        spec.LatencyHistogram("sglang:inter_token_latency_seconds", basis="tokens"),
+        spec.LatencyHistogram("sglang:time_per_output_token_seconds", basis="tokens"),  # 0.4.2
     ),
     series_appear_late=True,
     repeated=frozenset({"tp_rank", "pp_rank", "moe_ep_rank", "pid"}),
@@ -146,7 +146,7 @@ SGLANG: Final = spec.Engine(
         spec.Command(
             programs=("sglang serve",),
             modules=("sglang.launch_server",),
-            workers=(r"sglang::",),
+            worker_patterns=(r"sglang::",),
             port=30000,
             host=spec.LOOPBACK,
             tls_flags=("--ssl-keyfile", "--ssl-certfile"),

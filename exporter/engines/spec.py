@@ -276,15 +276,16 @@ class Command:
     is found by the listening socket instead. A flag written `--name=value` counts only with that value.
     """
 
-    # The process: one of the first three matches.
+    # The process, by one of the first three.
     programs: tuple[str, ...] = ()
     """Programs (paths where they begin with a slash), each with the words that must follow."""
     modules: tuple[str, ...] = ()
     """Python modules, each with the words that must follow."""
-    titles: tuple[str, ...] = ()
+    title_patterns: tuple[str, ...] = ()
     """Patterns of the start of a process title of an API server."""
-    workers: tuple[str, ...] = ()
-    """Patterns of the start of a process title of processes that compute for one."""
+    worker_patterns: tuple[str, ...] = ()
+    """Patterns of the start of a title, or of a program and its first word: of processes that compute for an
+    API server."""
     foreign: tuple[str, ...] = ()
     """Words that must not follow."""
     part: bool = False

@@ -64,7 +64,7 @@ TGI: Final = spec.Engine(
         spec.Command(
             # its image sets the port through the environment; the router's command line has it
             programs=("text-generation-launcher", "text-generation-router"),
-            workers=(r"text-generation-server",),
+            worker_patterns=(r"text-generation-server",),
             port=3000,
             port_flags=("--port", "-p"),
             host_flags=("--hostname",),

@@ -88,7 +88,7 @@ TRITON: Final = spec.Engine(
     commands=(
         spec.Command(
             programs=("tritonserver",),
-            workers=(r"triton_python_backend_stub",),
+            worker_patterns=(r"triton_python_backend_stub",),
             port=8000,
             port_flags=("--http-port",),
             host_flags=("--http-address",),

@@ -77,7 +77,7 @@ TRTLLM: Final = spec.Engine(
         spec.Command(
             programs=("trtllm-serve serve", "trtllm-serve"),
             modules=("tensorrt_llm.commands.serve serve", "tensorrt_llm.commands.serve"),
-            workers=(r"mpi4py\.futures\.server",),
+            worker_patterns=(r"mpi4py\.futures\.server",),
             foreign=("disaggregated", "disaggregated_mpi_worker", "mm_embedding_serve"),
             port=8000,
             host="localhost",

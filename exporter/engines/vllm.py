@@ -146,20 +146,21 @@ VLLM: Final = spec.Engine(
         # 0.11 and later: observed when a request ends, as 0 for an answer of one token.
         spec.LatencyHistogram("vllm:request_time_per_output_token_seconds"),
         # 0.10.2 and later: once per output step, which with speculative decoding has several tokens.
-        spec.LatencyHistogram("vllm:inter_token_latency_seconds", "tokens"),
+        spec.LatencyHistogram("vllm:inter_token_latency_seconds", basis="tokens"),
         # 0.3.3 to 0.14.1: the same under its former name.
-        spec.LatencyHistogram("vllm:time_per_output_token_seconds", "tokens"),
+        spec.LatencyHistogram("vllm:time_per_output_token_seconds", basis="tokens"),
     ),
     created="vllm:prompt_tokens_created",  # tells a restart where the page lacks the start of the process
     series_appear_late=True,  # with the first request, in the Rust frontend
-    metadata_queries=(spec.MetadataQuery("version", version=("version",)),),
+    # /version answers {"version": "0.32.0"}.
+    metadata_queries=(spec.MetadataQuery(path="version", version=("version",)),),
     commands=(
         spec.Command(
             # The Rust frontend starts a headless Python server.
             programs=("vllm serve", "vllm-rs serve"),
             modules=("vllm.entrypoints.openai.api_server", "vllm.entrypoints.cli.main serve"),
-            titles=(r"[\w.-]+::APIServer",),
-            workers=(_ENGINE_CORE,),
+            title_patterns=(r"[\w.-]+::APIServer",),
+            worker_patterns=(_ENGINE_CORE,),
             port=_PORT,
             unix_socket_flags=("--uds",),
             tls_flags=("--ssl-keyfile", "--ssl-certfile"),

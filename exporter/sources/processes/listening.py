@@ -125,6 +125,17 @@ class _OpenServer(_OpenGroup):
         left = ports - owned_ports
         return left.pop() if len(left) == 1 else None
 
+    def port_fault(self, last_users: LastUsers, *, is_contested: bool) -> FailureReason | None:
+        """Why the port of its launch is not its own, `None` where nothing speaks against it."""
+        if is_contested:
+            return FailureReason.PORT_CONTESTED
+        port = self.server.launch.port
+        if port is None or any(socket.port == port for socket in self.listening):
+            return None
+        last_user = last_users.get(NetworkPort(self.network.number, port), self.group.user)
+        others_listen = any(socket.port == port for socket in self.network.listeners)
+        return FailureReason.PORT_TAKEN if others_listen or last_user != self.group.user else None
+
     def at(self, port: int | None, fault: FailureReason | None) -> ProcessGroup:
         """The group with its server at a port."""
         launch = self.server.launch
@@ -218,8 +229,8 @@ def _with_ports(
             owners[NetworkPort(by_group[name].network.number, port.number)] = name
     placed: dict[str, ProcessGroup] = {}
     for name, server in by_group.items():
-        network, user, launch = server.network, server.group.user, server.server.launch
-        others = {at.number for at, owner in owners.items() if at.network == network.number and owner != name}
+        network, launch = server.network.number, server.server.launch
+        others = {at.number for at, owner in owners.items() if at.network == network and owner != name}
         port = ports.get(name)
         if port is None or (port.evidence is Evidence.DEFAULT and port.number in others):
             number = server.last_port_left(others)
@@ -227,13 +238,7 @@ def _with_ports(
             number = port.number
         if number is None and launch.serves and launch.port is not None:
             proc.failures["not_listening"] += 1
-        fault: FailureReason | None = None
-        if name in contested:
-            fault = FailureReason.PORT_CONTESTED
-        elif launch.port is not None and launch.port not in {socket.port for socket in server.listening}:
-            last_user = last_users.get(NetworkPort(network.number, launch.port), user)
-            if last_user != user or any(socket.port == launch.port for socket in network.listeners):
-                fault = FailureReason.PORT_TAKEN
+        fault = server.port_fault(last_users, is_contested=name in contested)
         placed[name] = server.at(number, fault)
     by_pid: dict[int, ApiServer] = {}
     for name, server in by_group.items():
