@@ -92,7 +92,9 @@ def outcome(workload: Workload, *, mixes: bool) -> Outcome:
     for number, tick in enumerate(Engine(mixes).run(workload, HOURS * 3600.0, SEED)):
         for method, page in pages.items():
             rule = SplitRule(method=method)
-            states[method], seconds = split.advance_model(states[method], page(tick), nanoseconds(TICK), rule)
+            states[method], seconds = split.advance_phases(
+                states[method], page(tick), nanoseconds(TICK), rule
+            )
             if number >= warm and seconds.prefill_ratio is not None:
                 shares[method] += seconds.prefill_ratio * tick.busy
         if number >= warm:

@@ -298,7 +298,7 @@ class CurrentSplit:
         if server is None or model_state is None:
             return None
         rule = policy.split_rule(key.server, model)
-        method, ratio = split.trailing(model_state, rule, server.role)
+        method, ratio = split.phase_ratio(model_state, rule, server.role)
         return None if ratio is None else cls(method, ratio)
 
 

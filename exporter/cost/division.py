@@ -1,22 +1,43 @@
 """Gateway division: the cost and tokens of a server's model, divided by a gateway's counts.
 
-Prompt tokens weigh the same whether cached or not, unless the gateway counts cached ones. What the gateway
-did not count stays with the server's owner.
+A gateway counts tokens by tenant: a team, or an adapter where `Division.by` is `adapter`. Two sides are
+compared for each model, as trailing sums of weighted tokens:
+
+    served     what the server counted, and the other servers that get requests of the same gateway model
+    by tenant  what the gateway counted for these requests
+
+Tokens that the gateway did not count stay with the server's own owner. Prompt tokens weigh the same whether
+cached or not, unless the gateway counts cached ones.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from exporter.cost.money import WHOLE, add, portions, split
+from exporter.cost.money import WHOLE, add, portions
 from exporter.cost.policy import CostPolicy, Weights
 from exporter.cost.postings import OTHER, CostOwner
 from exporter.cost.server_deltas import ServerDelta, ServerDeltas
 from exporter.cost.split import HALF_LIFE
-from exporter.cost.state import DivisionState, GatewayState, ServerState
-from exporter.readings import Division, GatewayCount, GatewayCounter, Quantity, Role, ServerKey, TokenKind
+from exporter.cost.state import UNDIVIDED, DivisionState, GatewayState, ServerState
+from exporter.readings import Division, GatewayCount, GatewayCounter, Role, ServerKey, TokenKind
 from exporter.tariff.terms import matches
 from exporter.units import Nanoseconds
+
+OWN: Final = ""
+"""The server's own owner: its sum has all tokens served, its share those that no tenant got."""
+
+TRAILING_WEIGHT_MIN: Final = 2.0**-96
+"""Smallest part of a trailing sum that keeps its place: a day of half-lives leaves it."""
+
+
+class OwnerShares(NamedTuple):
+    """One model of a server after a tick, shared out to its cost owners."""
+
+    sums: DivisionState
+    """Trailing sums by tenant, with the tokens of this tick; `UNDIVIDED` without a gateway."""
+    by_owner: Mapping[CostOwner, int]
+    """Parts of `money.WHOLE` by cost owner."""
 
 
 class PoolMember(NamedTuple):
@@ -32,7 +53,7 @@ class GatewayPools:
     def __init__(self, deltas: ServerDeltas) -> None:
         self._servers = {server.key: server for server in deltas.servers}
         self._deployments: dict[str, set[str]] = {}
-        divided = [(server, server.state.division) for server in deltas.servers]
+        divided = [(server, server.division) for server in deltas.servers]
         for _, division in divided:
             if division is not None:
                 self._deployments.setdefault(division.gateway, set()).update(division.deployments)
@@ -74,7 +95,8 @@ def served_model(
         served: the models that the server serves.
         named: deployments that some server names. They lead to no server that names none.
     """
-    if deployment not in division.deployments if division.deployments else deployment in named:
+    elsewhere = deployment not in division.deployments if division.deployments else deployment in named
+    if elsewhere:
         return None
     if model in served:
         return model
@@ -83,154 +105,172 @@ def served_model(
     return None
 
 
-OWN: Final = ""
-"""The name of the server's own owner: in sums all tokens served, in shares what no gateway named."""
-
-TRAILING_WEIGHT_MIN: Final = 2.0**-96
-"""Smallest part of a trailing sum that keeps its place: a day of half-lives leaves it."""
-
-
 class OwnerQuota:
-    """Places left for cost owners that gateways add to a host."""
+    """Places left for tenants that gateways add to a host: each is a cost owner."""
 
     def __init__(self, limit: int, servers: Iterable[ServerState]) -> None:
         divisions = (model.division for server in servers for model in server.models.values())
-        self.left = limit - sum(len({*state.trailing, *state.pending} - {OWN, OTHER}) for state in divisions)
+        self.left = limit - sum(len({*sums.trailing, *sums.pending} - {OWN, OTHER}) for sums in divisions)
 
-    def admit(self, name: str, known: Collection[str]) -> str:
-        """The name that is counted: its own, first come first served, else `other`."""
-        if name in known or name == OTHER:
-            return name
+    def admit(self, tenant: str, known: Collection[str]) -> str:
+        """The name that a tenant is counted under: its own, first come first served, else `other`."""
+        if tenant in known or tenant == OTHER:
+            return tenant
         self.left -= 1
-        return name if self.left >= 0 else OTHER
+        return tenant if self.left >= 0 else OTHER
 
 
-class Divider:
-    """Division of all servers in one tick.
+def divide_servers(
+    servers: Mapping[ServerKey, ServerState],
+    deltas: ServerDeltas,
+    *,
+    elapsed: Nanoseconds,
+    policy: CostPolicy,
+) -> dict[ServerKey, dict[str, OwnerShares]]:
+    """Share out the models of every server in a tick to their cost owners. Without a gateway a model has one.
+
+    New tenants get the places of the quota in the order of servers and models, first come, first served.
 
     Args:
-        policy: who owns a server, and the weights of its tokens.
-        elapsed: since the last tick.
+        servers: states before the tick, whose tenants have places of the quota.
         deltas: what servers and gateways counted in the tick.
-        quota: places left for owners.
+        elapsed: since the last tick.
+        policy: who owns a server, the weights of its tokens, and the quota.
     """
+    divider = _Divider(servers, deltas, elapsed=elapsed, policy=policy)
+    return {
+        server.key: {model: divider.admit_and_advance(server, model) for model in server.models}
+        for server in deltas.servers
+    }
+
+
+class _Divider:
+    """Division of all servers in one tick. It takes places of the quota as it goes."""
 
     def __init__(
-        self, policy: CostPolicy, elapsed: Nanoseconds, deltas: ServerDeltas, quota: OwnerQuota
+        self,
+        servers: Mapping[ServerKey, ServerState],
+        deltas: ServerDeltas,
+        *,
+        elapsed: Nanoseconds,
+        policy: CostPolicy,
     ) -> None:
         self._policy = policy
         self._elapsed = elapsed
         self._pools = GatewayPools(deltas)
-        self._ticks = deltas.gateway_ticks
-        self._quota = quota
-        self._gateway_tokens = {
-            server.key: self._tokens_of(server, server.state.division)
+        self._gateway_ticks = deltas.gateway_ticks
+        self._quota = OwnerQuota(policy.limits.parties, servers.values())
+        self._tenant_tokens = {
+            server.key: self._tenant_tokens_of(server, server.division)
             for server in deltas.servers
-            if server.state.division is not None
+            if server.division is not None
         }
 
-    def advance(
-        self, server: ServerDelta, division: Division, model: str, state: DivisionState
-    ) -> tuple[DivisionState, dict[CostOwner, int]]:
-        """Advance the sums of one model of a divided server by one tick.
+    def admit_and_advance(self, server: ServerDelta, model: str) -> OwnerShares:
+        """Advance the trailing sums of one model by one tick, and share it out to its cost owners.
 
-        Returns:
-            The sums, and the parts of `money.WHOLE` by cost owner.
+        New tenants take places of the quota.
         """
-        key = server.key
-        weights = self._policy.split_rule(key.server, model).weights
-        served = (server.tokens(model), *self._pools.peer_tokens(key, model))
+        division = server.division
+        if division is None:
+            own_owner = self._policy.owner_of(server.key, model)
+            return OwnerShares(UNDIVIDED, {own_owner: WHOLE})
+        before = server.models_before[model].division
+        weights = self._policy.split_rule(server.key.server, model).weights
+        served = (server.tokens(model), *self._pools.peer_tokens(server.key, model))
         prompt = sum(tokens.get("prompt", 0) + tokens.get("cached_prompt", 0) for tokens in served)
         generation = sum(tokens.get("generation", 0) for tokens in served)
         cached = sum(tokens.get("cached_prompt", 0) for tokens in served) if division.cached else 0
-        weighted = {OWN: _weigh(prompt, generation, cached, weights, server.state.role)}
-        names = {*state.trailing, *state.pending}
-        for name, weight in self._gateway_tokens[key].get(model, {}).items():
-            admitted = self._quota.admit(name, names)
-            names.add(admitted)
+        weighted = {OWN: _weigh(prompt, generation, cached, weights, server.role)}
+        known = {*before.trailing, *before.pending}
+        for tenant, weight in self._tenant_tokens[server.key].get(model, {}).items():
+            admitted = self._quota.admit(tenant, known)
+            known.add(admitted)
             weighted[admitted] = weighted.get(admitted, 0.0) + weight
-        tick = self._ticks.get(division.gateway)
-        read = tick is not None and tick.counts is not None and server.up
-        first = tick is not None and tick.first
-        after = _trail(state, weighted, self._elapsed, read=read, first=first)
-        return after, owner_parts(after, division, key, model=model, policy=self._policy)
+        gateway = self._gateway_ticks.get(division.gateway)
+        both_read = gateway is not None and gateway.counts is not None and server.up
+        sets_marks = gateway is not None and gateway.first
+        sums = _trail(before, weighted, self._elapsed, both_read=both_read, sets_marks=sets_marks)
+        parts = owner_parts(sums, division, server.key, model=model, policy=self._policy)
+        return OwnerShares(sums, parts)
 
-    def _tokens_of(self, server: ServerDelta, division: Division) -> dict[str, dict[str, float]]:
-        """Weighted tokens that the gateway counted for a server in this tick, by model and owner name."""
-        url = division.gateway
-        tick = self._ticks.get(url)
+    def _tenant_tokens_of(self, server: ServerDelta, division: Division) -> dict[str, dict[str, float]]:
+        """Weighted tokens that the gateway counted for a server in this tick, by model and tenant."""
+        gateway = self._gateway_ticks.get(division.gateway)
+        counts = None if gateway is None else gateway.counts
+        named = self._pools.deployments(division.gateway)
         tokens: dict[str, dict[str, float]] = {}
-        for count in (tick and tick.counts) or ():
-            consumer = consumer_of(division, count, server.served, self._pools.deployments(url))
+        for count in counts or ():
+            consumer = consumer_of(division, count, server.served, named)
             if consumer is not None:
-                model, name = consumer
-                weights = self._policy.split_rule(server.key.server, model).weights
-                by_name = tokens.setdefault(model, {})
-                weight = _weigh(count.prompt, count.generation, count.cached, weights, server.state.role)
-                by_name[name] = by_name.get(name, 0.0) + weight
+                weights = self._policy.split_rule(server.key.server, consumer.model).weights
+                weight = _weigh(count.prompt, count.generation, count.cached, weights, server.role)
+                by_tenant = tokens.setdefault(consumer.model, {})
+                by_tenant[consumer.tenant] = by_tenant.get(consumer.tenant, 0.0) + weight
         return tokens
 
 
-def shares(state: DivisionState) -> dict[str, int]:
-    """The parts of `money.WHOLE` by owner name: of the tokens served, or of all that are named if more.
+def tenant_parts(sums: DivisionState) -> dict[str, int]:
+    """The parts of `money.WHOLE` by tenant: of the tokens served, or of all that tenants have if more.
 
     A gateway can count more than its servers: it counts requests as they end, and has other servers.
     Before the first comparison all is the server's own.
     """
-    served = state.trailing.get(OWN, 0.0)
-    named = {name: weight for name, weight in state.trailing.items() if name != OWN}
-    named_sum = sum(named.values())
-    whole = max(served, named_sum)
+    served = sums.trailing.get(OWN, 0.0)
+    tenants = {tenant: weight for tenant, weight in sums.trailing.items() if tenant != OWN}
+    tenant_sum = sum(tenants.values())
+    whole = max(served, tenant_sum)
     if whole <= 0:
         return {OWN: WHOLE}
-    weights = {**named, OWN: max(0.0, served - named_sum)}
-    parts = portions({name: round(weight / whole * WHOLE) for name, weight in weights.items()})
-    return {name: part for name, part in parts.items() if part > 0}
+    weights = {**tenants, OWN: max(0.0, served - tenant_sum)}
+    parts = portions({tenant: round(weight / whole * WHOLE) for tenant, weight in weights.items()})
+    return {tenant: part for tenant, part in parts.items() if part > 0}
 
 
 def owner_parts(
-    state: DivisionState, division: Division, server: ServerKey, *, model: str, policy: CostPolicy
+    sums: DivisionState, division: Division | None, server: ServerKey, *, model: str, policy: CostPolicy
 ) -> dict[CostOwner, int]:
-    """The parts of `money.WHOLE` of a server's model by cost owner, as its trailing sums divide it."""
+    """The parts of `money.WHOLE` of a server's model by cost owner, as its trailing sums divide it.
+
+    Without a gateway the server's own owner has all.
+    """
+    if division is None:
+        return {policy.owner_of(server, model): WHOLE}
     parts: dict[CostOwner, int] = {}
-    for name, part in shares(state).items():
-        if name == OWN:
+    for tenant, part in tenant_parts(sums).items():
+        if tenant == OWN:
             owner = policy.owner_of(server, model)
         elif division.by == "adapter":
-            owner = policy.owner_of(server, name)
+            owner = policy.owner_of(server, tenant)
         else:
-            owner = policy.owner_of(server, model, name)
+            owner = policy.owner_of(server, model, tenant)
         add(parts, owner, part)
     return parts
 
 
-def divide_counts(
-    amounts: Mapping[Quantity, int],
-    parts: Mapping[CostOwner, int],
-    rounding: Mapping[Quantity, Mapping[CostOwner, int]],
-) -> tuple[dict[Quantity, dict[CostOwner, int]], dict[Quantity, Mapping[CostOwner, int]]]:
-    """Counts by owner that sum to `amounts`, and the rounding that each owner carries to the next ones."""
-    counts: dict[Quantity, dict[CostOwner, int]] = {}
-    after = dict(rounding)
-    for quantity, amount in amounts.items():
-        counts[quantity], after[quantity] = split(amount, parts, rounding.get(quantity))
-    return counts, after
+class Consumer(NamedTuple):
+    """Whom a gateway counts tokens for, at a server."""
+
+    model: str
+    """The model of the server."""
+    tenant: str
+    """A team or an adapter."""
 
 
 def consumer_of(
     division: Division, count: GatewayCount | GatewayCounter, served: Collection[str], named: Collection[str]
-) -> tuple[str, str] | None:
-    """The server's model and the owner name of a gateway's count; `None` where it has neither.
+) -> Consumer | None:
+    """Whom a gateway's count is for at a server; `None` where it has no model there, or no tenant.
 
-    `named` are the deployments that servers of this gateway name.
+    `served` are the models of the server, `named` the deployments that servers of this gateway name.
     """
     model = served_model(division, count.model, count.deployment, served, named)
     if model is None:
         return None
-    name = count.team
+    tenant = count.team
     if division.by == "adapter":
-        name = count.model if count.model not in served else OWN
-    return (model, name) if name != OWN else None
+        tenant = count.model if count.model not in served else OWN
+    return Consumer(model, tenant) if tenant != OWN else None
 
 
 def _weigh(prompt: float, generation: float, cached: float, weights: Weights, role: Role) -> float:
@@ -244,21 +284,35 @@ def _weigh(prompt: float, generation: float, cached: float, weights: Weights, ro
 
 
 def _trail(
-    state: DivisionState, tokens: Mapping[str, float], elapsed: Nanoseconds, *, read: bool, first: bool
+    before: DivisionState,
+    tokens: Mapping[str, float],
+    elapsed: Nanoseconds,
+    *,
+    both_read: bool,
+    sets_marks: bool,
 ) -> DivisionState:
-    """Add tokens to the trailing sums. While one side is not read they wait for its next good read."""
-    since = state.since + elapsed
-    pending = dict(state.pending)
-    for name, weight in tokens.items():
-        pending[name] = pending.get(name, 0.0) + weight
-    if first:
-        return replace(state, pending={}, since=since)
-    if not read or not any(pending.values()):
-        return replace(state, pending={name: w for name, w in pending.items() if w}, since=since)
+    """Add the weighted tokens of a tick to the trailing sums.
+
+    Args:
+        before: the sums before the tick.
+        tokens: weighted tokens of the tick, by tenant.
+        elapsed: since the last tick.
+        both_read: whether server and gateway were read. Else tokens are pending until both are.
+        sets_marks: whether the read of the gateway only set marks: pending tokens have no counterpart.
+    """
+    since = before.since + elapsed
+    pending = dict(before.pending)
+    for tenant, weight in tokens.items():
+        pending[tenant] = pending.get(tenant, 0.0) + weight
+    if sets_marks:
+        return replace(before, pending={}, since=since)
+    if not both_read or not any(pending.values()):
+        nonzero = {tenant: weight for tenant, weight in pending.items() if weight}
+        return replace(before, pending=nonzero, since=since)
     decay = 0.5 ** (since / HALF_LIFE)
-    summed = {name: weight * decay for name, weight in state.trailing.items()}
-    for name, weight in pending.items():
-        summed[name] = summed.get(name, 0.0) + weight
+    summed = {tenant: weight * decay for tenant, weight in before.trailing.items()}
+    for tenant, weight in pending.items():
+        summed[tenant] = summed.get(tenant, 0.0) + weight
     least = max(summed.values()) * TRAILING_WEIGHT_MIN
-    trailing = {name: weight for name, weight in summed.items() if weight > least}
-    return replace(state, trailing=trailing, pending={}, since=0)
+    trailing = {tenant: weight for tenant, weight in summed.items() if weight > least}
+    return replace(before, trailing=trailing, pending={}, since=0)

@@ -169,10 +169,10 @@ def _model_weights(use: ShareUsage, server: ServerActivity, idle: int | None) ->
     ]
     for model, portion in server.busy_models.items():
         working = worked * portion * (WHOLE - resting)
-        ratio = server.splits.get(model)
-        if ratio is None or ratio.prefill_ratio is None:
+        phases = server.phases.get(model)
+        if phases is None or phases.prefill_ratio is None:
             weights.append((model, "other", working * WHOLE))
             continue
-        prefill = round(ratio.prefill_ratio * WHOLE)
+        prefill = round(phases.prefill_ratio * WHOLE)
         weights += (model, "prefill", working * prefill), (model, "decode", working * (WHOLE - prefill))
     return weights

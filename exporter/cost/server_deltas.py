@@ -1,4 +1,7 @@
-"""Deltas of servers in one tick: what their endpoints counted, summed by server and model. Pure."""
+"""Deltas of servers in one tick: what their endpoints counted, summed by server and model. Pure.
+
+`collect_deltas` reads the endpoints of a frame, and groups them by server. `_server_delta` adds up one group.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -51,22 +54,32 @@ class ServerDelta:
     """Deltas of one server in one tick, summed over its endpoints, before they are divided over owners."""
 
     key: ServerKey
-    state: ServerState
-    """The state of the server after the tick, with the sums of its models from before it."""
-    served: tuple[str, ...]
-    """The models that the server serves; before any was reported, those that it counted."""
     up: bool
     """Whether some endpoint answered."""
     models: Mapping[str, ModelDelta]
     """Deltas of every model that the server ever served, by admitted name."""
+    models_before: Mapping[str, ModelState]
+    """The state of each of these models before the tick."""
+    reported: tuple[str, ...]
+    """The models that the server reported in this tick, else last; empty where it never reported any."""
+    served: tuple[str, ...]
+    """The models that the server serves: `reported`, or all that it counted where it never reported any."""
+    partial: bool
+    """Whether others compute for the server's tokens, as `ServerState.partial`."""
+    role: Role
+    """The role of the server after the tick."""
+    division: Division | None
+    """What divides the server over owners after the tick, `None` without a gateway."""
+    principal: str
+    """Who runs the server: a namespace or a user."""
     loads: tuple[LoadReading, ...]
     """Load of each model that reports any."""
     world_size: int
     """The largest number of GPUs that an endpoint reported, 0 where none did."""
     latencies: Mapping[LatencyKey, LatencyCount]
     """Observed latencies, by admitted name of the model, objective and basis."""
-    since: Instant | None = None
-    """When an endpoint was last read that answers again, with more tokens, after others failed."""
+    unread_since: Instant | None = None
+    """The last read of an endpoint that answers again, with more tokens, after failed reads; else `None`."""
 
     def tokens(self, model: str) -> Mapping[TokenKind, int]:
         """Tokens of one model in the tick."""
@@ -93,9 +106,9 @@ class _ServerRead(NamedTuple):
 
     readings: list[ServerReading]
     ticks: list[EndpointTick]
-    """What their counters and histograms moved by."""
-    late: list[Instant]
-    """The last reads of those that answer again after others failed, with more tokens."""
+    """What the counters and histograms of each reading moved by."""
+    unread_since: list[Instant]
+    """The last read of each endpoint that answers again, with more tokens, after failed reads."""
 
     @property
     def up(self) -> bool:
@@ -103,28 +116,28 @@ class _ServerRead(NamedTuple):
         return any(reading.up for reading in self.readings)
 
     def is_partial(self, before: ServerState) -> bool:
-        """Whether the server does a part of what it serves; where no endpoint answers, it is what it was."""
+        """Whether others compute for the server's tokens, or did where no endpoint answers."""
         for reading in self.readings:
             if reading.role or reading.spans_hosts:
                 return True
         return before.partial and not self.up
 
     def role(self, before: ServerState) -> Role:
-        """The role that all endpoints have, or had where none answers; a server with both does both."""
+        """The role that all endpoints have, or had where none answers; empty for a server with both roles."""
         roles = {reading.role for reading in self.readings if reading.up or reading.role}
         if not roles:
             return before.role
         return roles.pop() if len(roles) == 1 else ""
 
     def division(self, before: ServerState) -> Division | None:
-        """What divides the server; where no endpoint answers, what did before."""
+        """What divides the server, or did where no endpoint answers."""
         for reading in self.readings:
             if reading.division is not None:
                 return reading.division
         return None if self.up else before.division
 
     def models(self) -> Iterator[str]:
-        """Every model that it names, those that it serves first."""
+        """Every model that the endpoints name, the models that they serve first."""
         for reading in self.readings:
             yield from reading.models
         for tick in self.ticks:
@@ -133,6 +146,40 @@ class _ServerRead(NamedTuple):
             yield from (load.model for load in reading.loads)
         for tick in self.ticks:
             yield from (model for model, _, _ in tick.latencies)
+
+    def counter_sums(self, names: Mapping[str, str]) -> CounterDeltas:
+        """Counter deltas by admitted model and quantity, without what a peer counts as well."""
+        sums: CounterDeltas = {}
+        for reading, tick in zip(self.readings, self.ticks, strict=True):
+            for (model, quantity), value in tick.deltas.items():
+                if quantity in COUNTED_BY_PEER[reading.role]:
+                    continue
+                counted = names[model], quantity
+                sums[counted] = sums.get(counted, 0.0) + value
+        return sums
+
+    def phase_seconds(self, decode: Quantity, names: Mapping[str, str]) -> dict[str, PhaseSeconds]:
+        """Seconds of prefill and decode by admitted model, of endpoints that count these decode seconds.
+
+        The prefill seconds of one endpoint are of the kind of the decode seconds of that endpoint.
+        """
+        sums: dict[str, PhaseSeconds] = {}
+        for tick in self.ticks:
+            for (model, quantity), value in tick.deltas.items():
+                if quantity == decode:
+                    seconds = PhaseSeconds(tick.deltas.get((model, "prefill_seconds"), 0.0), value)
+                    name = names[model]
+                    sums[name] = sums[name] + seconds if name in sums else seconds
+        return sums
+
+    def latency_sums(self, names: Mapping[str, str]) -> dict[LatencyKey, LatencyCount]:
+        """Observed latencies by admitted model, objective and basis."""
+        sums: dict[LatencyKey, LatencyCount] = {}
+        for tick in self.ticks:
+            for (model, objective, basis), count in tick.latencies.items():
+                key = (names[model], objective, basis)
+                sums[key] = sums.get(key, LatencyCount()).plus(count)
+        return sums
 
 
 def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> ServerDeltas:
@@ -159,7 +206,7 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
         read.ticks.append(tick)
         counted = any(tick.deltas.values()) and not tick.restarted
         if counted and last is not None and last.marks.read and last.marks.answered != state.wall:
-            read.late.append(last.marks.answered)
+            read.unread_since.append(last.marks.answered)
     gateways, gateway_ticks = counters.gateway_deltas(state.gateways, frame.gateways, frame.wall, step)
     for url, gateway_tick in gateway_ticks.items():
         errors[url] = counters.page_errors(gateway_tick)
@@ -196,29 +243,22 @@ def clock_step(state: State, frame: Frame) -> Nanoseconds:
 def _server_delta(
     key: ServerKey, before: ServerState, principal: str, read: _ServerRead, names: Mapping[str, str]
 ) -> ServerDelta:
-    """Add up the endpoints of one server. `names` are those under which its models are counted."""
-    readings = read.readings
-    reported = tuple(dict.fromkeys([names[model] for reading in readings for model in reading.models]))
-    sums: CounterDeltas = {}
-    request_seconds = _phase_seconds(read.ticks, names, "decode_request_seconds")
-    engine_seconds = _phase_seconds(read.ticks, names, "decode_seconds")
+    """Add up the endpoints of one server. `names` has the admitted name of each of its models."""
+    sums = read.counter_sums(names)
+    request_seconds = read.phase_seconds("decode_request_seconds", names)
+    engine_seconds = read.phase_seconds("decode_seconds", names)
+    loads, batches = _load_sums(read.readings, names)
     restarted = any(tick.restarted for tick in read.ticks)
-    for reading, tick in zip(readings, read.ticks, strict=True):
-        for (model, quantity), value in tick.deltas.items():
-            if quantity in COUNTED_BY_PEER[reading.role]:
-                continue
-            counted = names[model], quantity
-            sums[counted] = sums.get(counted, 0.0) + value
-    loads, batches = _load_sums(readings, names)
-    observed: dict[LatencyKey, LatencyCount] = {}
-    for tick in read.ticks:
-        for (model, objective, basis), count in tick.latencies.items():
-            latency_key = (names[model], objective, basis)
-            observed[latency_key] = observed.get(latency_key, LatencyCount()).plus(count)
+    division = read.division(before)
     models: dict[str, ModelDelta] = {}
+    models_before: dict[str, ModelState] = {}
     for name in dict.fromkeys(names.values()):
+        model_before = before.models.get(name, NEW_MODEL)
+        if division != before.division:  # the sums of one division mean nothing to another
+            model_before = replace(model_before, division=UNDIVIDED)
+        models_before[name] = model_before
         # After a restart counters begin at zero: nothing is left to subtract.
-        pending = {} if restarted else before.models.get(name, NEW_MODEL).pending_subtraction
+        pending = {} if restarted else model_before.pending_subtraction
         tokens, pending = _subtract(name, sums, pending)
         models[name] = ModelDelta(
             tokens,
@@ -230,52 +270,36 @@ def _server_delta(
             pending_subtraction=pending,
             preemptions=_count(sums, name, "preemptions"),
         )
-    division = read.division(before)
-    sums_before = before.models
-    if division != before.division:  # sums of another division mean nothing to this one
-        sums_before = {model: replace(sums, division=UNDIVIDED) for model, sums in before.models.items()}
-    state = ServerState(
-        models=sums_before,
-        served=reported or before.served,
+    reported_now = [names[model] for reading in read.readings for model in reading.models]
+    reported = tuple(dict.fromkeys(reported_now)) or before.served
+    return ServerDelta(
+        key,
+        up=read.up,
+        models=models,
+        models_before=models_before,
+        reported=reported,
+        served=reported or tuple(models),
         partial=read.is_partial(before),
         role=read.role(before),
         division=division,
         principal=principal,
-    )
-    return ServerDelta(
-        key,
-        state,
-        served=state.served or tuple(models),
-        up=read.up,
-        models=models,
         loads=tuple(loads.values()),
-        world_size=max((reading.world_size or 0 for reading in readings), default=0),
-        latencies=observed,
-        since=min(read.late, default=None),
+        world_size=max((reading.world_size or 0 for reading in read.readings), default=0),
+        latencies=read.latency_sums(names),
+        unread_since=min(read.unread_since, default=None),
     )
 
 
-def _phase_seconds(
-    ticks: Iterable[EndpointTick], names: Mapping[str, str], decode: Quantity
-) -> dict[str, PhaseSeconds]:
-    """Seconds of prefill and decode by model, of the endpoints that count this kind of decode seconds.
+class _LoadSums(NamedTuple):
+    """Load of a server, by admitted model."""
 
-    The prefill seconds of one endpoint are of the kind of the decode seconds of that endpoint.
-    """
-    seconds: dict[str, PhaseSeconds] = {}
-    for tick in ticks:
-        for (model, quantity), value in tick.deltas.items():
-            if quantity == decode:
-                of_endpoint = PhaseSeconds(tick.deltas.get((model, "prefill_seconds"), 0.0), value)
-                name = names[model]
-                seconds[name] = seconds[name] + of_endpoint if name in seconds else of_endpoint
-    return seconds
+    loads: dict[str, LoadReading]
+    batches: dict[str, int]
+    """The number of batches that requests run in."""
 
 
-def _load_sums(
-    readings: Sequence[ServerReading], names: Mapping[str, str]
-) -> tuple[dict[str, LoadReading], dict[str, int]]:
-    """Load of each model over the endpoints that report any, and in how many batches its requests run.
+def _load_sums(readings: Sequence[ServerReading], names: Mapping[str, str]) -> _LoadSums:
+    """Add up the load of each model over the endpoints that report any.
 
     Limits are unknown while an endpoint may serve the model and does not report its load.
     """
@@ -293,7 +317,7 @@ def _load_sums(
     for name, loads in by_model.items() if silent else ():
         if any(not reading.up or name in map(names.__getitem__, reading.models) for reading in silent):
             loads.append(LoadReading(name))
-    return {name: combined(name, loads) for name, loads in by_model.items()}, batches
+    return _LoadSums({name: combined(name, loads) for name, loads in by_model.items()}, batches)
 
 
 def combined(model: str, loads: Sequence[LoadReading]) -> LoadReading:

@@ -1,24 +1,25 @@
-"""Servers of one tick: what they add to the totals, and how their money divides over models and owners. Pure.
+"""Servers in one tick: what they add to the totals, and how their money divides over models and owners. Pure.
 
 `advance_servers` calls, and hands on what each returns:
 
-    server_deltas.collect_deltas        what all endpoints counted in the tick, by server and model
-    then for each model of each server:
-      Divider.advance, divide_counts    its cost owners, where a gateway divides the server
-      split.advance_model               its trailing sums, and the phases of its busy money
+    server_deltas.collect_deltas    what all endpoints counted in the tick, by server and model
+    division.divide_servers         the cost owners of each model: a gateway's tenants, else the server's own
+    split.advance_phases            for each model, its trailing sums and the phases of its busy money
 
-`server_states` keeps what the next tick begins with. Parts are integers that sum to `money.WHOLE`, 10**9.
+`server_states` makes of these states those that the next tick begins with. Parts are integers that sum to
+`money.WHOLE`, 10**9.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from itertools import chain
+from typing import Final, NamedTuple, Self
 
-from exporter.cost import split
-from exporter.cost.division import Divider, OwnerQuota, divide_counts, owner_parts
+from exporter.cost import money
+from exporter.cost.division import OwnerShares, divide_servers, owner_parts
 from exporter.cost.intervals import TickTime
-from exporter.cost.money import WHOLE, portions
-from exporter.cost.policy import CostPolicy
+from exporter.cost.money import WHOLE
+from exporter.cost.policy import CostPolicy, SplitRule
 from exporter.cost.postings import (
     CostOwner,
     HostedEquivalent,
@@ -27,10 +28,11 @@ from exporter.cost.postings import (
     TokenPosting,
     equivalents,
 )
-from exporter.cost.server_deltas import NEW_MODEL, ServerDelta, ServerDeltas, collect_deltas
-from exporter.cost.split import PhaseSplit
-from exporter.cost.state import UNDIVIDED, ModelState, ServerState, State
-from exporter.readings import KINDS, Frame, LoadReading, ServerKey
+from exporter.cost.server_deltas import ServerDelta, ServerDeltas, collect_deltas
+from exporter.cost.split import PhaseSplit, advance_phases
+from exporter.cost.state import ModelState, ServerState, State
+from exporter.readings import KINDS, Frame, LoadReading, Quantity, ServerKey
+from exporter.units import Instant
 
 NO_MODEL: Final = ""
 """The model of a server that never reported one."""
@@ -38,7 +40,10 @@ NO_MODEL: Final = ""
 
 @dataclass(frozen=True, slots=True)
 class ServerActivity:
-    """What one server did in a tick, and by whom the GPU time that it held is paid."""
+    """What one server did in a tick, and who pays for the GPU time that it held.
+
+    The defaults are of a server that no endpoint watches: its own owner pays for one model without a name.
+    """
 
     key: ServerKey
     up: bool = False
@@ -46,23 +51,23 @@ class ServerActivity:
     running: bool | None = None
     """Whether requests were running when the server was read, `None` where that is unknown."""
     moved: bool = False
-    """Whether tokens moved."""
+    """Whether the server counted tokens."""
     busy_models: Mapping[str, int] = field(default_factory=lambda: {NO_MODEL: WHOLE})
     """Parts of the server's busy time by model."""
     idle_models: Mapping[str, int] = field(default_factory=lambda: {NO_MODEL: WHOLE})
     """Parts of the server's idle time by model."""
-    splits: Mapping[str, PhaseSplit] = field(default_factory=dict)
+    phases: Mapping[str, PhaseSplit] = field(default_factory=dict)
     """The split of busy money between prefill and decode, by model."""
     loads: tuple[LoadReading, ...] = ()
     """The load of each model that reports any."""
     world_size: int = 0
     """The largest number of GPUs that an endpoint of the server reported, 0 where none did."""
     owner_shares: Mapping[str, Mapping[CostOwner, int]] = field(default_factory=dict)
-    """Parts of each model by cost owner; empty without a gateway, where the server's own owner pays."""
+    """Parts of each model by cost owner. The server's own owner pays for models that are not in it."""
 
     def owners(self, policy: CostPolicy) -> Iterable[CostOwner]:
-        """The owners of the server's models, and the parties that a gateway divides them over."""
-        for model in (*self.splits, *self.idle_models):
+        """The server's own owners of its models, and the tenants that a gateway divides them over."""
+        for model in (*self.phases, *self.idle_models):
             yield policy.owner_of(self.key, model)
         for parts in self.owner_shares.values():
             yield from parts
@@ -75,9 +80,9 @@ class AdvancedServers:
     deltas: ServerDeltas
     """What endpoints and gateways counted, and their states after the tick."""
     states: Mapping[ServerKey, ServerState]
-    """The state of every server after the tick, also of those that were not watched in it."""
+    """The state after the tick of every watched server, and the state before it of all other servers."""
     activity: Mapping[ServerKey, ServerActivity]
-    """What the servers did that were watched in the tick."""
+    """What each watched server did in the tick."""
     tokens: tuple[TokenPosting, ...]
     requests: tuple[RequestPosting, ...]
     """Requests that finished."""
@@ -93,122 +98,131 @@ class AdvancedServers:
 def advance_servers(state: State, frame: Frame, time: TickTime, policy: CostPolicy) -> AdvancedServers:
     """Advance every watched endpoint, and the servers that they make up, by the charged time of a tick."""
     deltas = collect_deltas(state, frame, policy.limits)
-    quota = OwnerQuota(policy.limits.parties, state.servers.values())
-    divider = Divider(policy, time.elapsed, deltas, quota)
+    shares = divide_servers(state.servers, deltas, elapsed=time.elapsed, policy=policy)
     states: dict[ServerKey, ServerState] = dict(state.servers)
     activity: dict[ServerKey, ServerActivity] = {}
-    advanced: list[_AdvancedModel] = []
-    # The order decides: places for a gateway's parties are given first come, first served.
+    all_advanced: list[_AdvancedModel] = []
     for server in deltas.servers:
-        models = {
-            model: _advance_model(server, model, divider, time=time, policy=policy) for model in server.models
-        }
-        # A delta has the server's state after the tick, but for the sums of its models.
-        states[server.key] = replace(
-            server.state, models={model: advanced_model.state for model, advanced_model in models.items()}
+        advanced: dict[str, _AdvancedModel] = {}
+        for model, model_shares in shares[server.key].items():
+            rule = policy.split_rule(server.key.server, model)
+            advanced[model] = _advance_model(server, model, model_shares, rule=rule, time=time)
+        states[server.key] = ServerState(
+            models={model: each.state for model, each in advanced.items()},
+            served=server.reported,
+            partial=server.partial,
+            role=server.role,
+            division=server.division,
+            principal=server.principal,
         )
-        activity[server.key] = _activity(server, models)
-        advanced += models.values()
-    tokens = tuple(posting for model in advanced for posting in model.tokens)
+        activity[server.key] = _activity(server, advanced)
+        all_advanced += advanced.values()
+    tokens = tuple(chain.from_iterable(each.postings.tokens for each in all_advanced))
     return AdvancedServers(
         deltas=deltas,
         states=states,
         activity=activity,
         tokens=tokens,
-        requests=tuple(posting for model in advanced for posting in model.requests),
-        preemptions=tuple(posting for model in advanced for posting in model.preemptions),
+        requests=tuple(chain.from_iterable(each.postings.requests for each in all_advanced)),
+        preemptions=tuple(chain.from_iterable(each.postings.preemptions for each in all_advanced)),
         latencies=tuple(_latencies(deltas.servers, policy)),
         owners=frozenset(owner for server in activity.values() for owner in server.owners(policy)),
         hosted=equivalents(tokens, policy.compare),
     )
 
 
-class _AdvancedModel(NamedTuple):
-    """One model of a server after a tick."""
+class _ModelPostings(NamedTuple):
+    """What one model of a server counted in a tick, as postings of its cost owners."""
 
-    state: ModelState
-    """Its trailing sums, with this tick's."""
-    split: PhaseSplit
-    """What divides its busy money over phases, and what weighs it among the server's models."""
-    owner_shares: Mapping[CostOwner, int]
-    """Its parts by cost owner."""
     tokens: list[TokenPosting]
     requests: list[RequestPosting]
     """Requests that finished."""
     preemptions: list[RequestPosting]
     """Requests that were preempted."""
 
+    @classmethod
+    def of(cls, counts: Mapping[Quantity, Mapping[CostOwner, int]], tokens_since: Instant | None) -> Self:
+        """Postings of counts by owner. Quantities that the server does not count have none."""
+        finished = counts.get("requests", {})
+        preempted = counts.get("preemptions", {})
+        return cls(
+            tokens=[
+                TokenPosting(owner, kind, count, tokens_since)
+                for kind in KINDS
+                for owner, count in counts.get(kind, {}).items()
+            ],
+            requests=[RequestPosting(owner, count) for owner, count in finished.items()],
+            preemptions=[RequestPosting(owner, count) for owner, count in preempted.items()],
+        )
+
+
+class _AdvancedModel(NamedTuple):
+    """One model of a server after a tick."""
+
+    state: ModelState
+    """The trailing sums of the model, with those of the tick."""
+    phases: PhaseSplit
+    """The phases of the model's busy money, and the model's weight among the server's models."""
+    owner_shares: Mapping[CostOwner, int]
+    """Parts of the model by cost owner."""
+    postings: _ModelPostings
+
 
 def _advance_model(
-    server: ServerDelta, model: str, divider: Divider, *, time: TickTime, policy: CostPolicy
+    server: ServerDelta, model: str, shares: OwnerShares, *, rule: SplitRule, time: TickTime
 ) -> _AdvancedModel:
-    """Divide what a model counted over cost owners, and its busy money over phases."""
-    before = server.state.models.get(model, NEW_MODEL)
+    """Split a model's busy money into phases, and divide what it counted over its cost owners."""
     delta = server.models[model]
-    amounts = delta.amounts()
-    if server.state.division is None:  # no gateway divides the server: its own owner has all
-        owner = policy.owner_of(server.key, model)
-        owner_shares = {owner: WHOLE}
-        counts = {quantity: {owner: amount} for quantity, amount in amounts.items()}
-        sums = UNDIVIDED
-    else:
-        trailing, owner_shares = divider.advance(server, server.state.division, model, before.division)
-        counts, rounding = divide_counts(amounts, owner_shares, trailing.rounding)
-        sums = replace(trailing, rounding=rounding)
-    counted = replace(before, pending_subtraction=delta.pending_subtraction, division=sums)
-    rule = policy.split_rule(server.key.server, model)
-    state, phases = split.advance_model(counted, delta, time.elapsed, rule, role=server.state.role)
-    # Tokens of a server that answers again are since its last read, all others since the tick's tokens began.
-    since = time.tokens_since if server.since is None else server.since
-    finished = counts.get("requests", {})
-    preempted = counts.get("preemptions", {})
+    split = advance_phases(server.models_before[model], delta, time.elapsed, rule, role=server.role)
+
+    # Counts by owner sum to what the server counted. An owner that rounding took from gets more next time.
+    counts: dict[Quantity, dict[CostOwner, int]] = {}
+    rounding = dict(shares.sums.rounding)
+    for quantity, amount in delta.amounts().items():
+        counts[quantity], rounding[quantity] = money.split(amount, shares.by_owner, rounding.get(quantity))
+    remembered = {quantity: parts for quantity, parts in rounding.items() if any(parts.values())}
+    division = replace(shares.sums, rounding=remembered)
+
+    # Tokens of a server that answers again began at its last read, other tokens with those of the tick.
+    tokens_since = time.tokens_since if server.unread_since is None else server.unread_since
     return _AdvancedModel(
-        state=state,
-        split=phases,
-        owner_shares=owner_shares,
-        tokens=[
-            TokenPosting(owner, kind, count, since)
-            for kind in KINDS
-            for owner, count in counts.get(kind, {}).items()
-        ],
-        requests=[RequestPosting(owner, count) for owner, count in finished.items()],
-        preemptions=[RequestPosting(owner, count) for owner, count in preempted.items()],
+        state=replace(split.state, pending_subtraction=delta.pending_subtraction, division=division),
+        phases=split.phases,
+        owner_shares=shares.by_owner,
+        postings=_ModelPostings.of(counts, tokens_since),
     )
 
 
-def _activity(server: ServerDelta, models: Mapping[str, _AdvancedModel]) -> ServerActivity:
-    """What a server did; busy money divides over its models by tokens of the tick, idle by trailing ones.
+def _activity(server: ServerDelta, advanced: Mapping[str, _AdvancedModel]) -> ServerActivity:
+    """What a server did in a tick.
 
-    A model that is no longer served pays no idle money. Where no tokens moved, busy money divides as idle
-    money does.
+    Idle money divides over its models by trailing tokens, busy money by tokens of the tick. Where the tick
+    has no tokens, busy money divides as idle money does.
     """
-    splits = {model: advanced.split for model, advanced in models.items()}
-    trailing = {model: splits[model].trailing_tokens for model in server.served if model in splits}
-    idle_models = _model_parts(trailing)
-    moving = {model: phases.tick_tokens for model, phases in splits.items()}
-    moved = any(tokens > 0 for tokens in moving.values())
-    busy_models = _model_parts(moving) if moved else idle_models
-    owner_shares: dict[str, Mapping[CostOwner, int]] = {}
-    if server.state.division is not None:
-        owner_shares = {model: advanced.owner_shares for model, advanced in models.items()}
+    phases = {model: each.phases for model, each in advanced.items()}
+    # A model that is no longer served pays no idle money, and busy money for the tokens that it still counts.
+    idle_tokens = {model: phases[model].trailing_tokens for model in server.served if model in phases}
+    idle_models = _model_parts(idle_tokens)
+    busy_tokens = {model: each.tick_tokens for model, each in phases.items()}
+    moved = any(tokens > 0 for tokens in busy_tokens.values())
     return ServerActivity(
         server.key,
         up=server.up,
         running=_is_running(server, moved=moved),
         moved=moved,
-        busy_models=busy_models,
+        busy_models=_model_parts(busy_tokens) if moved else idle_models,
         idle_models=idle_models,
-        splits=splits,
+        phases=phases,
         loads=server.loads,
         world_size=server.world_size,
-        owner_shares=owner_shares,
+        owner_shares={model: each.owner_shares for model, each in advanced.items()},
     )
 
 
 def _is_running(server: ServerDelta, *, moved: bool) -> bool | None:
     """Whether requests were running when a server was read, `None` where that is unknown.
 
-    For a server that does not report them, `moved` tokens tell that some were.
+    A server that does not report running requests had some where its tokens `moved`.
     """
     reported = [delta.running for delta in server.models.values() if delta.running is not None]
     if reported:
@@ -221,20 +235,16 @@ def last_known(
 ) -> dict[ServerKey, ServerActivity]:
     """Servers as the last tick left them, for a gap in which they ended.
 
-    Each pays under the models that it last served, and a gateway's parties by their last shares.
+    Each server pays under the models that it last served, and each model by its last shares.
     """
     activity: dict[ServerKey, ServerActivity] = {}
     for key, server in servers.items():
-        reported = server.served or tuple(server.models)
-        served = {model: server.models[model] for model in reported if model in server.models}
-        weights = {model: sums.weighted_prefill + sums.weighted_decode for model, sums in served.items()}
-        parts = _model_parts(weights)
-        owner_shares: dict[str, Mapping[CostOwner, int]] = {}
-        if server.division is not None:  # the gateway by which the sums of each model divide it
-            for model, sums in served.items():
-                owner_shares[model] = owner_parts(
-                    sums.division, server.division, key, model=model, policy=policy
-                )
+        models = server.last_served()
+        parts = _model_parts({model: state.weighted_tokens for model, state in models.items()})
+        owner_shares = {
+            model: owner_parts(state.division, server.division, key, model=model, policy=policy)
+            for model, state in models.items()
+        }
         activity[key] = ServerActivity(key, busy_models=parts, idle_models=parts, owner_shares=owner_shares)
     return activity
 
@@ -248,7 +258,7 @@ def _model_parts(weights: Mapping[str, float]) -> dict[str, int]:
     if len(weights) <= 1:  # nearly every server has one
         return dict.fromkeys(weights or (NO_MODEL,), WHOLE)
     largest = max(weights.values()) or 1.0  # without any weight `portions` makes the parts equal
-    return portions({model: round(weight / largest * WHOLE) for model, weight in weights.items()})
+    return money.portions({model: round(weight / largest * WHOLE) for model, weight in weights.items()})
 
 
 def _latencies(servers: Iterable[ServerDelta], policy: CostPolicy) -> Iterable[LatencyPosting]:

@@ -5,7 +5,7 @@ docs/split.md has the error of each method on a simulated engine.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.cost.policy import SplitRule, Weights
 from exporter.cost.state import ModelState
@@ -79,8 +79,17 @@ class ModelDelta:
     preemptions: int | None = None
     """Requests that were preempted."""
 
+    def weighted_prefill(self, weights: Weights) -> float:
+        """Weighted tokens of prefill."""
+        computed = self.tokens.get("prompt", 0) * float(weights.prompt)
+        return computed + self.tokens.get("cached_prompt", 0) * float(weights.cached_prompt)
+
+    def weighted_decode(self, weights: Weights) -> float:
+        """Weighted tokens of decode."""
+        return self.tokens.get("generation", 0) * float(weights.generation)
+
     def amounts(self) -> dict[Quantity, int]:
-        """Tokens by kind, requests and preemptions; without what the server does not count."""
+        """Tokens by kind, requests and preemptions, each only where the server counts it."""
         amounts: dict[Quantity, int] = dict(self.tokens.items())
         if self.requests is not None:
             amounts["requests"] = self.requests
@@ -99,71 +108,87 @@ class PhaseSplit:
     tick_tokens: float
     """Weighted tokens of this tick."""
     trailing_tokens: float
-    """Weighted tokens of the last quarter hours."""
+    """Trailing sum of weighted tokens, this tick's included."""
 
 
-def advance_model(
-    state: ModelState, delta: ModelDelta, elapsed: Nanoseconds, rule: SplitRule, role: Role = ""
-) -> tuple[ModelState, PhaseSplit]:
+class PhaseRatio(NamedTuple):
+    """The prefill share of a model's busy money by its trailing sums, and the method that gave it."""
+
+    method: str
+    prefill_ratio: float | None
+    """`None` when nothing was ever reported."""
+
+
+class AdvancedPhases(NamedTuple):
+    """One model after a tick."""
+
+    state: ModelState
+    """The state of the model, with the trailing sums of this tick."""
+    phases: PhaseSplit
+    """The split of its busy money in this tick."""
+
+
+def advance_phases(
+    before: ModelState, delta: ModelDelta, elapsed: Nanoseconds, rule: SplitRule, role: Role = ""
+) -> AdvancedPhases:
     """Advance a model's trailing sums by one tick and split its busy money.
 
     A server of a disaggregated pair has one phase, whatever is configured or measured.
     """
-    prefill, decode = weigh(delta.tokens, rule.weights)
+    prefill = delta.weighted_prefill(rule.weights)
+    decode = delta.weighted_decode(rule.weights)
     decay = 0.5 ** (elapsed / HALF_LIFE)
     duration = seconds(elapsed)
     running = delta.running or 0.0
     running_time = delta.batches * duration if running > 0 else 0.0
     requests = delta.request_seconds or _NO_SECONDS
     engine = delta.engine_seconds or _NO_SECONDS
-    after = replace(
-        state,
-        prefill_request_seconds=_add(state.prefill_request_seconds, decay, requests.prefill),
-        decode_request_seconds=_add(state.decode_request_seconds, decay, requests.decode),
-        prefill_seconds=_add(state.prefill_seconds, decay, engine.prefill),
-        decode_seconds=_add(state.decode_seconds, decay, engine.decode),
-        running_sum=state.running_sum * decay + running * duration,
-        running_time=state.running_time * decay + running_time,
-        weighted_prefill=state.weighted_prefill * decay + prefill,
-        weighted_decode=state.weighted_decode * decay + decode,
-        since_finished=_since(state.since_finished, requests, elapsed),
-        since_computed=_since(state.since_computed, engine, elapsed),
+    trailing_prefill = before.weighted_prefill * decay + prefill
+    trailing_decode = before.weighted_decode * decay + decode
+    state = replace(
+        before,
+        prefill_request_seconds=_add(before.prefill_request_seconds, decay, requests.prefill),
+        decode_request_seconds=_add(before.decode_request_seconds, decay, requests.decode),
+        prefill_seconds=_add(before.prefill_seconds, decay, engine.prefill),
+        decode_seconds=_add(before.decode_seconds, decay, engine.decode),
+        running_sum=before.running_sum * decay + running * duration,
+        running_time=before.running_time * decay + running_time,
+        weighted_prefill=trailing_prefill,
+        weighted_decode=trailing_decode,
+        since_finished=_since(before.since_finished, requests, elapsed),
+        since_computed=_since(before.since_computed, engine, elapsed),
     )
-    method, ratio = trailing(after, rule, role)
+    method, ratio = phase_ratio(state, rule, role)
     if method == "weights" and prefill + decode > 0:
         ratio = prefill / (prefill + decode)
-    weighed = after.weighted_prefill + after.weighted_decode
-    return after, PhaseSplit(method, ratio, tick_tokens=prefill + decode, trailing_tokens=weighed)
+    phases = PhaseSplit(
+        method, ratio, tick_tokens=prefill + decode, trailing_tokens=trailing_prefill + trailing_decode
+    )
+    return AdvancedPhases(state, phases)
 
 
-def trailing(state: ModelState, rule: SplitRule, role: Role = "") -> tuple[str, float | None]:
-    """The method that splits a model's busy money now, and the prefill share by the trailing sums.
+def phase_ratio(state: ModelState, rule: SplitRule, role: Role = "") -> PhaseRatio:
+    """The prefill share by the role of a server that has one, else by the first method that has data.
 
-    The first method with data: of all where the rule is `auto`, else of the one it names and those after it.
+    The methods are tried in the order `engine`, `time`, `weights`, from the method of the rule on.
+    A rule of `auto` tries all three.
     """
     if role:
-        return "role", 1.0 if role == "prefill" else 0.0
+        return PhaseRatio("role", 1.0 if role == "prefill" else 0.0)
     if rule.method in {"auto", "engine"}:
         # P / (P + D): an engine's own seconds do not overlap.
         ratio = _share(state.since_computed, state.prefill_seconds, state.decode_seconds)
         if ratio is not None:
-            return "engine", ratio
+            return PhaseRatio("engine", ratio)
     if rule.method != "weights":
         # P / (P + D / b): requests decode in parallel, so their seconds are divided by the mean batch.
         batch = max(1.0, state.running_sum / state.running_time) if state.running_time > 0 else 1.0
         decode = state.decode_request_seconds / batch
         ratio = _share(state.since_finished, state.prefill_request_seconds, decode)
         if ratio is not None:
-            return "time", ratio
+            return PhaseRatio("time", ratio)
     total = state.weighted_prefill + state.weighted_decode
-    return "weights", state.weighted_prefill / total if total > 0 else None
-
-
-def weigh(tokens: Mapping[TokenKind, int], weights: Weights) -> tuple[float, float]:
-    """Weighted tokens of prefill, and of decode."""
-    prefill = tokens.get("prompt", 0) * float(weights.prompt)
-    prefill += tokens.get("cached_prompt", 0) * float(weights.cached_prompt)
-    return prefill, tokens.get("generation", 0) * float(weights.generation)
+    return PhaseRatio("weights", state.weighted_prefill / total if total > 0 else None)
 
 
 def _add(sum_before: float, decay: float, moved: float) -> float:

@@ -178,6 +178,11 @@ class ModelState:
     """By kind what is still to be subtracted from counts: a posting never is negative."""
     division: DivisionState = UNDIVIDED
 
+    @property
+    def weighted_tokens(self) -> float:
+        """Weighted tokens of both phases."""
+        return self.weighted_prefill + self.weighted_decode
+
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
@@ -197,6 +202,11 @@ class ServerState:
     """Who runs the server: a namespace or a user. Rows are bounded by it."""
     absent_since: Instant | None = None
     """Since when the server holds no GPU and has no endpoint; `None` while it has."""
+
+    def last_served(self) -> dict[str, ModelState]:
+        """Sums of the models that the server last reported; of all its models where it never reported any."""
+        names = self.served or tuple(self.models)
+        return {model: self.models[model] for model in names if model in self.models}
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ def _divided_servers(
         for count in gateway.counters:
             consumer = consumer_of(division, count, server.models, taken)
             if consumer is not None:
-                team, product = readings.team_and_product(consumer[1])
+                team, product = readings.team_and_product(consumer.tenant)
                 owners.add(f"{team} ({product})" if product else team)
         divided.append((server, tuple(sorted(owners))))
     return divided

@@ -129,9 +129,9 @@ def build_report(
             if key != UNALLOCATED_KEY
         ),
         splits=tuple(
-            rows.SplitRow(policy.owner_of(key, model), split.method, split.prefill_ratio)
+            rows.SplitRow(policy.owner_of(key, model), phases.method, phases.prefill_ratio)
             for key, server in outcome.activity.items()
-            for model, split in server.splits.items()
+            for model, phases in server.phases.items()
         ),
         sources=tuple(sources),
         exposition_errors=context.left_out(),

@@ -58,7 +58,7 @@ def test_a_role_comes_before_a_configured_method() -> None:
     meter = CheckedMeter(cost_policy(rent(3600), split=(SplitRule(method="weights"),)))
     meter.tick(1, [h100()], [of("prefill", prompt=0)], allocate(CHAT, 0))
     outcome = meter.tick(10, [h100()], [of("prefill", prompt=9)], allocate(CHAT, 0))
-    assert outcome.activity[CHAT].splits["llama"].method == "role"
+    assert outcome.activity[CHAT].phases["llama"].method == "role"
     assert meter.dollars(phase="prefill") == 10 * DOLLAR
 
 
@@ -152,7 +152,7 @@ def test_a_server_that_does_not_answer_has_the_role_that_it_had(meter: CheckedMe
     reading = of("decode", generation=0)
     meter.tick(1, [h100()], [reading], allocate(CHAT, 0))
     outcome = meter.tick(10, [h100()], [replace(down(reading), role="")], allocate(CHAT, 0))
-    assert outcome.activity[CHAT].splits["llama"].method == "role"
+    assert outcome.activity[CHAT].phases["llama"].method == "role"
     assert meter.state.servers[CHAT].role == "decode"
     outcome = meter.tick(10, [h100()], [of("", generation=0)], allocate(CHAT, 0))
-    assert outcome.activity[CHAT].splits["llama"].method == "weights"
+    assert outcome.activity[CHAT].phases["llama"].method == "weights"

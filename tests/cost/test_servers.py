@@ -211,7 +211,7 @@ def test_a_model_that_was_renamed_pays_no_idle_money(meter: CheckedMeter) -> Non
     meter.tick(10, [], [models(new=0)])
     tick = activity_of(meter)
     assert tick.idle_models == {"new": WHOLE}
-    assert set(tick.splits) == {"old", "new"}
+    assert set(tick.phases) == {"old", "new"}
 
 
 def test_a_server_that_ended_in_a_gap_pays_it_under_what_it_served_last(meter: CheckedMeter) -> None:

@@ -34,7 +34,7 @@ class Model:
     ) -> PhaseSplit:
         """`requests` are their seconds of prefill and of decode."""
         tick = ModelDelta(tokens or {}, PhaseSeconds(*requests) if requests else None, running)
-        self.state, result = split.advance_model(self.state, tick, elapsed, self.rule)
+        self.state, result = split.advance_phases(self.state, tick, elapsed, self.rule)
         return result
 
 

@@ -26,7 +26,7 @@ def advanced(
     """The state and the split after ticks of equal length."""
     state, result = ModelState(), PhaseSplit("", None, 0.0, 0.0)
     for tick in ticks:
-        state, result = split.advance_model(state, tick, elapsed, rule or SplitRule())
+        state, result = split.advance_phases(state, tick, elapsed, rule or SplitRule())
     return state, result
 
 
@@ -91,12 +91,12 @@ def test_after_45_minutes_without_gpu_seconds_the_next_method_is_taken() -> None
     """An engine that was started without its timer reports request seconds only; both are there in time."""
     state, _ = advanced([of(engine_seconds=PhaseSeconds(3.0, 1.0), request_seconds=PhaseSeconds(1.0, 1.0))])
     requests = of(request_seconds=PhaseSeconds(1.0, 1.0))
-    state, last = split.advance_model(state, requests, 45 * MINUTE, SplitRule())
+    state, last = split.advance_phases(state, requests, 45 * MINUTE, SplitRule())
     assert (last.method, last.prefill_ratio) == ("engine", pytest.approx(0.75))
-    state, over = split.advance_model(state, requests, 1, SplitRule())
+    state, over = split.advance_phases(state, requests, 1, SplitRule())
     assert (over.method, over.prefill_ratio) == ("time", pytest.approx(0.5))
     assert (
-        split.advance_model(state, of(engine_seconds=PhaseSeconds(0.0, 1.0)), 1, SplitRule())[1].method
+        split.advance_phases(state, of(engine_seconds=PhaseSeconds(0.0, 1.0)), 1, SplitRule())[1].method
         == "engine"
     )
 
@@ -112,7 +112,7 @@ def test_prefill_seconds_are_of_the_kind_of_the_decode_seconds_of_their_endpoint
     pages = [page(url="http://a", **own), page(url="http://b", **other)]
     outcome = meter.tick(10, [h100()], pages, allocate(CHAT, 0))
     assert meter.dollars(phase="prefill") == 2.5 * DOLLAR
-    assert outcome.activity[CHAT].splits["llama"].method == "engine"
+    assert outcome.activity[CHAT].phases["llama"].method == "engine"
     state = meter.state.servers[CHAT].models["llama"]
     assert (state.prefill_seconds, state.decode_seconds) == (1.0, 3.0)
     assert (state.prefill_request_seconds, state.decode_request_seconds) == (9.0, 1.0)
@@ -127,7 +127,7 @@ def test_each_replica_has_a_batch_of_its_own() -> None:
     some = {"prefill_seconds": 20.0, "decode_request_seconds": 320.0, "generation": 9.0}
     busy = [page(url=url, running=16.0, **some) for url in urls[:2]]
     outcome = meter.tick(10, [h100()], [*busy, page(url=urls[2], running=0.0, **none)])
-    assert outcome.activity[CHAT].splits["llama"].prefill_ratio == pytest.approx(0.5)
+    assert outcome.activity[CHAT].phases["llama"].prefill_ratio == pytest.approx(0.5)
 
 
 def test_each_data_parallel_rank_has_a_batch_of_its_own() -> None:
@@ -138,7 +138,7 @@ def test_each_data_parallel_rank_has_a_batch_of_its_own() -> None:
     some = page(running=64.0, prefill_seconds=20.0, decode_request_seconds=320.0, generation=9.0)
     some = replace(some, loads=(replace(some.loads[0], batches=4),))
     outcome = meter.tick(10, [h100()], [some])
-    assert outcome.activity[CHAT].splits["llama"].prefill_ratio == pytest.approx(0.5)
+    assert outcome.activity[CHAT].phases["llama"].prefill_ratio == pytest.approx(0.5)
 
 
 seconds = st.builds(PhaseSeconds, *[st.floats(0, 1e6, allow_subnormal=False)] * 2)
@@ -181,4 +181,4 @@ def test_the_order_of_what_comes_at_once_does_not_matter(deltas: list[ModelDelta
     one, other = advanced(deltas, elapsed=0)[0], advanced(shuffled, elapsed=0)[0]
     for name in ("prefill_seconds", "decode_seconds", "prefill_request_seconds", "decode_request_seconds"):
         assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-9)
-    assert split.trailing(one, SplitRule())[1] == pytest.approx(split.trailing(other, SplitRule())[1])
+    assert split.phase_ratio(one, SplitRule())[1] == pytest.approx(split.phase_ratio(other, SplitRule())[1])
