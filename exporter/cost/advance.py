@@ -294,7 +294,7 @@ def _drawn_energy(
     """
     # Without a metered time only the marks are set; in a gap only the driver's counter counts.
     metered = tick.time.metered
-    slot_after, use = energy.advance(slot, reading, metered, busy, observed=not tick.time.is_gap)
+    slot_after, use = energy.advance(slot, reading, elapsed=metered, busy_ratio=busy, is_gap=tick.time.is_gap)
     weights = by_time
     idle = energy.idle_ratio(slot_after, use)  # `None` until the power of an idle GPU is known
     if busy and idle is not None:

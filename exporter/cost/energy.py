@@ -1,7 +1,20 @@
-"""Energy of one GPU: the driver's counter against its mark, else power integrated over the tick."""
+"""Energy of one GPU: the driver's counter against its mark, else power integrated over the tick. Pure.
+
+The mark is the counter's last good value. `advance` counts by what the counter shows in the tick:
+
+    missing, with a mark up to a minute old    nothing: the counter catches up later
+    missing, without such a mark               power x time
+    present, without a mark                    power x time
+    below the mark, once or twice in a row     nothing: a bad read
+    below the mark, three times in a row       the whole counter: a reset began it at zero
+    above the mark, implausibly far            power x time
+    above the mark                             the counter less the mark
+
+Power has no samples in a gap, so that the counter alone counts there.
+"""
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporter.cost.state import GpuState
 from exporter.readings import GpuReading
@@ -33,7 +46,7 @@ COUNTER_GONE_AFTER: Final[Nanoseconds] = NANOSECONDS_PER_MINUTE
 """A counter that is missing for longer is replaced by power: well before failed reads could make the time
 longer than one sample of power may cover."""
 
-Recent = tuple[tuple[Nanoseconds, Millijoules], ...]
+RecentEnergy = tuple[tuple[Nanoseconds, Millijoules], ...]
 """Duration and energy of ticks, newest last."""
 
 
@@ -43,108 +56,121 @@ class EnergyUse:
 
     energy: Millijoules
     over: Nanoseconds = 0
-    """The time it was used in: more than the tick where reads before it had failed."""
+    """The time that the GPU used the energy in: more than the tick where reads before it had failed."""
     implausible: bool = False
     """Whether the counter's delta was refused."""
 
 
+class AdvancedEnergy(NamedTuple):
+    """The slot of a GPU whose energy was metered in a tick, and that energy."""
+
+    slot_metered: GpuState
+    """The slot with the mark, the recent energy and the idle power that the next tick begins with."""
+    use: EnergyUse = EnergyUse(0)
+    """The energy that arrived in the tick."""
+
+
 def advance(
-    state: GpuState,
+    slot: GpuState,
     reading: GpuReading | None,
+    *,
     elapsed: Nanoseconds | None,
     busy_ratio: float | None,
-    *,
-    observed: bool = True,
-) -> tuple[GpuState, EnergyUse]:
-    """Advance one GPU's energy. With no `elapsed` the tick has no start: marks are set, nothing counts.
+    is_gap: bool = False,
+) -> AdvancedEnergy:
+    """Advance the energy of one GPU by one tick.
 
-    Energy that a failed read missed arrives with the counter's next good value.
-    Across a gap (not `observed`) only the counter counts; power has no samples there.
+    Args:
+        slot: the slot of the GPU, with the mark of an earlier tick.
+        reading: what NVML reports of the GPU, `None` where NVML does not list it.
+        elapsed: the time of the tick, `None` for a tick without a start, which only sets the mark.
+        busy_ratio: how busy the GPU was, `None` where that is unobserved.
+        is_gap: whether the tick is too long to have been observed.
     """
+    counter = None if reading is None else reading.energy
+    mark = slot.energy_mark
+    if elapsed is None and reading is not None:
+        return AdvancedEnergy(replace(slot, energy_mark=counter, energy_age=0, falls=0, recent=()))
     if not elapsed:
-        if elapsed is None and reading is not None:
-            mark = reading.energy
-            state = replace(state, energy_mark=mark, energy_age=0, falls=0, recent=())
-        return state, EnergyUse(0)
-    age = state.energy_age + elapsed
-    if not observed and (reading is None or reading.energy is None or state.energy_mark is None):
-        mark = reading.energy if reading is not None and state.energy_mark is None else state.energy_mark
-        return replace(state, energy_mark=mark, energy_age=age, recent=()), EnergyUse(0)
-    if reading is None or reading.energy is None:
-        # A counter with a mark catches up later, unless it is gone for long.
-        gone = state.energy_mark is None or age > COUNTER_GONE_AFTER
-        if reading is not None and reading.power_watts is not None and gone:
-            state = replace(state, energy_mark=None, energy_age=age)
-            return _integrate(state, reading, elapsed, busy_ratio)
-        recent = () if age > MEAN_POWER_TIME else state.recent  # old power is not the present power
-        return replace(state, energy_age=age, recent=recent), EnergyUse(0)
-    if state.energy_mark is None:
-        state, used = _integrate(replace(state, energy_age=age), reading, elapsed, busy_ratio)
-        return replace(state, energy_mark=reading.energy), used
-    if reading.energy < state.energy_mark and state.falls + 1 < FALLS_UNTIL_RESET:
-        return replace(state, energy_age=age, falls=state.falls + 1), EnergyUse(0)
-    reset = reading.energy < state.energy_mark
-    delta = reading.energy if reset else reading.energy - state.energy_mark
+        return AdvancedEnergy(slot)
+    age = slot.energy_age + elapsed
+    aged = replace(slot, energy_age=age)
+    if is_gap and (counter is None or mark is None):
+        return AdvancedEnergy(replace(aged, energy_mark=counter if mark is None else mark, recent=()))
+
+    if reading is None or counter is None:
+        is_counter_gone = mark is None or age > COUNTER_GONE_AFTER
+        if is_counter_gone and reading is not None and reading.power_watts is not None:
+            return _integrate(replace(aged, energy_mark=None), reading, elapsed, busy_ratio)
+        recent = () if age > MEAN_POWER_TIME else aged.recent  # old power is not the present power
+        return AdvancedEnergy(replace(aged, recent=recent))
+    if mark is None:
+        power = _integrate(aged, reading, elapsed, busy_ratio)
+        return AdvancedEnergy(replace(power.slot_metered, energy_mark=counter), power.use)
+
+    is_below = counter < mark
+    if is_below and aged.falls + 1 < FALLS_UNTIL_RESET:
+        return AdvancedEnergy(replace(aged, falls=aged.falls + 1))
+    delta = counter if is_below else counter - mark
     limit_watts = reading.power_limit_watts or ASSUMED_LIMIT_WATTS
     if delta > PLAUSIBLE_LIMIT_RATIO * limit_watts * MILLIWATTS_PER_WATT * seconds(age):
-        used = EnergyUse(0)
-        if observed:
-            state, used = _integrate(replace(state, energy_age=age), reading, elapsed, busy_ratio)
-        state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0)
-        return state, replace(used, implausible=True)
-    if age == elapsed and not reset:
-        state = _idle(state, delta, elapsed, busy_ratio)
-    # Power in a gap is not the present power.
-    recent = _recent(state, age, delta) if observed else ()
-    state = replace(state, energy_mark=reading.energy, energy_age=0, falls=0, recent=recent)
-    return state, EnergyUse(delta, age)
+        power = AdvancedEnergy(aged) if is_gap else _integrate(aged, reading, elapsed, busy_ratio)
+        marked = replace(power.slot_metered, energy_mark=counter, energy_age=0, falls=0)
+        return AdvancedEnergy(marked, replace(power.use, implausible=True))
+    marked = replace(aged, energy_mark=counter, energy_age=0, falls=0)
+    if age == elapsed and not is_below:  # the delta is of this tick alone
+        marked = _with_idle_watts(marked, delta, elapsed, busy_ratio)
+    recent = () if is_gap else _recent(marked, age, delta)  # power in a gap is not the present power
+    return AdvancedEnergy(replace(marked, recent=recent), EnergyUse(delta, age))
 
 
-def idle_ratio(state: GpuState, used: EnergyUse) -> float | None:
+def idle_ratio(slot: GpuState, use: EnergyUse) -> float | None:
     """Energy of an idle GPU over the energy used; `None` until both are known."""
-    if state.idle_watts is None or used.energy <= 0:
+    if slot.idle_watts is None or use.energy <= 0:
         return None
-    return state.idle_watts * MILLIWATTS_PER_WATT * seconds(used.over) / used.energy
+    return slot.idle_watts * MILLIWATTS_PER_WATT * seconds(use.over) / use.energy
 
 
-def mean_watts(state: GpuState) -> float | None:
+def mean_watts(slot: GpuState) -> float | None:
     """Mean power of the last five minutes; `None` before anything was measured."""
-    duration = sum(lasted for lasted, _ in state.recent)
-    energy = sum(used for _, used in state.recent)
+    duration = sum(lasted for lasted, _ in slot.recent)
+    energy = sum(used for _, used in slot.recent)
     if duration == 0:
         return None
     return energy / MILLIWATTS_PER_WATT / seconds(duration)
 
 
 def _integrate(
-    state: GpuState, reading: GpuReading, elapsed: Nanoseconds, busy_ratio: float | None
-) -> tuple[GpuState, EnergyUse]:
-    """Power over the tick. It covers failed reads before it as well: a missing sample is not 0 W."""
-    over = max(elapsed, min(state.energy_age, MEAN_POWER_TIME))
-    state = replace(state, energy_age=0)
+    aged: GpuState, reading: GpuReading, elapsed: Nanoseconds, busy_ratio: float | None
+) -> AdvancedEnergy:
+    """Integrate power over the tick, and over failed reads before it: a missing sample is not 0 W."""
+    over = max(elapsed, min(aged.energy_age, MEAN_POWER_TIME))
+    slot = replace(aged, energy_age=0)
     if reading.power_watts is None:
-        return state, EnergyUse(0)
+        return AdvancedEnergy(slot)
     milliwatts = round(reading.power_watts * MILLIWATTS_PER_WATT)
-    energy, carry = divmod(milliwatts * over + state.power_carry, NANOSECONDS_PER_SECOND)
+    energy, carry = divmod(milliwatts * over + slot.power_carry, NANOSECONDS_PER_SECOND)
     if over == elapsed:
-        state = _idle(state, energy, elapsed, busy_ratio)
-    recent = _recent(state, over, energy)
-    return replace(state, power_carry=carry, recent=recent), EnergyUse(energy, over)
+        slot = _with_idle_watts(slot, energy, elapsed, busy_ratio)
+    integrated = replace(slot, power_carry=carry, recent=_recent(slot, over, energy))
+    return AdvancedEnergy(integrated, EnergyUse(energy, over))
 
 
-def _idle(state: GpuState, energy: Millijoules, elapsed: Nanoseconds, busy_ratio: float | None) -> GpuState:
-    """Learn the idle power. A tick of 0 J is a stuck counter, not a GPU without power."""
+def _with_idle_watts(
+    slot: GpuState, energy: Millijoules, elapsed: Nanoseconds, busy_ratio: float | None
+) -> GpuState:
+    """Learn the idle power from a tick. A tick of 0 J is a stuck counter, not a GPU without power."""
     if busy_ratio is None or busy_ratio > IDLE_UTILIZATION_MAX or energy == 0:
-        return state
+        return slot
     watts = energy / MILLIWATTS_PER_WATT / seconds(elapsed)
-    if state.idle_watts is not None and state.idle_watts <= watts:
-        return state
-    return replace(state, idle_watts=watts)
+    if slot.idle_watts is not None and slot.idle_watts <= watts:
+        return slot
+    return replace(slot, idle_watts=watts)
 
 
-def _recent(state: GpuState, elapsed: Nanoseconds, energy: Millijoules) -> Recent:
+def _recent(slot: GpuState, elapsed: Nanoseconds, energy: Millijoules) -> RecentEnergy:
     """The ticks that the mean power is taken over: the fewest last that fill its time."""
-    recent = (*state.recent, (elapsed, energy))
+    recent = (*slot.recent, (elapsed, energy))
     duration = sum(lasted for lasted, _ in recent)
     first = 0
     while first < len(recent) - 1 and duration - recent[first][0] >= MEAN_POWER_TIME:

@@ -18,7 +18,7 @@ class EnergyMeter:
     def use(
         self, reading: GpuReading | None, elapsed: int | None = TEN, busy: float | None = 1.0
     ) -> EnergyUse:
-        self.state, used = energy.advance(self.state, reading, elapsed, busy)
+        self.state, used = energy.advance(self.state, reading, elapsed=elapsed, busy_ratio=busy)
         return used
 
     def joules(
