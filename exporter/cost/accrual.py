@@ -25,6 +25,7 @@ from exporter.cost.state import GpuState
 from exporter.readings import UNCOUNTED, Gpu
 from exporter.tariff.calendar import day_of, month_of
 from exporter.tariff.rate import HardwareStatus, Price
+from exporter.tariff.tariff import Tariff
 from exporter.units import Instant, Millijoules, Nanoseconds
 
 GPU_TIME: Final = "GPU time"
@@ -54,6 +55,10 @@ class GpuToCharge:
     """Weights that divide its energy over owners and phases."""
     energy: Millijoules
     """Energy that it drew in the tick; 0 for GPUs that NVML never listed."""
+
+    def has_left(self, tariff: Tariff, at: Instant) -> bool:
+        """Whether it left the host with its retirement, and pays no more. A listed GPU stays."""
+        return not self.is_listed and tariff.is_retired(self.payer, at)
 
 
 class ReleasedGpus(NamedTuple):
@@ -127,7 +132,7 @@ class _Charging:
     def segment(self, part: IntervalPart, paying: Sequence[GpuToCharge]) -> Segment:
         """Charge a part of the interval to the GPUs that pay for it, without those that were retired."""
         tariff = self.policy.tariff
-        gpus = [gpu for gpu in paying if not tariff.has_left(gpu.payer, part.start, is_listed=gpu.is_listed)]
+        gpus = [gpu for gpu in paying if not gpu.has_left(tariff, part.start)]
         gpus_on_host = sum(gpu.count for gpu in gpus)  # an overhead of the host is divided by it
         day = day_of(part.start, self.policy.zone).name
         postings = SegmentPostings(part.start, part.end, day)

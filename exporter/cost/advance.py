@@ -5,25 +5,33 @@
     _tick_of                              what the tick is charged by:
       State.as_of                           the state of the last tick, after a boot and under present names
       inventory.take_inventory              which GPU sits in which slot of the host
-      intervals.tick_time, charged_parts    the time that the tick charges, in parts
+      intervals.tick_time, charged_parts    the time that the tick charges and meters, in parts of one price
       servers.advance_servers               tokens and requests of servers, and who owns them
       attribution.with_readings             the slots with the readings and holders of the tick
-    _metered_gpus                         of each GPU, in `_meter`:
-      attribution.shares                    which servers hold it
-      gpu_usage.share_usage, phase_weights  how busy it was, and whose its time is
-      energy.advance                        the energy that it drew
-    _interval_cost                        accrual.charge_interval: money of GPUs, and the slots after it
+    _meter                                each GPU of the host:
+      _gpu_use                              attribution and gpu_usage: how busy it was, and whose its time is
+      _drawn_energy                         energy.advance: the energy that it drew, and whose that is
+    _interval_cost                        accrual.charge_interval: money, also of GPUs that left in a gap
     _postings                             what goes to the ledger
     _state_after                          what the next tick begins with
 
+A slot is a `GpuState`. A name says how far the tick has come with it:
+
+    slot_before     as the last tick left it
+    slot_placed     with the GPU that sits in it now                      inventory.take_inventory
+    slot_read       with the reading and the holders of the tick          attribution.with_readings
+    slot_metered    with the mark that energy is counted from next        energy.advance
+    slot_charged    with the fractions of a picodollar that charges left  accrual.charge_interval
+    slot_after      without the rounding of owners that left the host     _state_after
+
 Who pays depends on the time that is charged:
 
-    a tick that was observed     GPUs and holders at its end
-    a gap, which was not         GPUs and holders of the last tick, those included that are gone at its end
+    a tick that was observed     GPUs and holders at its end: slot_read
+    a gap, which was not         GPUs and holders of the last tick, also those that left: slot_before
     time since boot              GPUs at its end that are rented by the hour; its holders are not known
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -31,16 +39,16 @@ from exporter.cost import attribution, energy, gpu_usage, intervals, server_stat
 from exporter.cost.accrual import GpuToCharge, IntervalCost, ReleasedGpus, charge_interval
 from exporter.cost.attribution import GpuShare, ShareMethod
 from exporter.cost.counters import PageErrors
-from exporter.cost.energy import EnergyUse
 from exporter.cost.gpu_usage import ShareUsage
 from exporter.cost.intervals import ChargedInterval, ChargedParts, TickTime
-from exporter.cost.inventory import GpuInventory, former_slots, take_inventory
+from exporter.cost.inventory import GpuInventory, take_inventory
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import CostPolicy
-from exporter.cost.postings import CostOwner, EnergyPosting, MemoryPosting, OwnerPhase, Postings, Segment
+from exporter.cost.postings import EnergyPosting, MemoryPosting, OwnerPhase, Postings, Segment
+from exporter.cost.server_states import ServerStates
 from exporter.cost.servers import AdvancedServers, ServerActivity, advance_servers, last_known
 from exporter.cost.state import GpuState, State
-from exporter.readings import UNSEEN, Frame, Gpu, GpuReading, ServerKey
+from exporter.readings import UNSEEN, Frame, Gpu, GpuReading, PodOwnership, ServerKey
 from exporter.tariff.calendar import day_of
 
 
@@ -82,6 +90,23 @@ class TickOutcome:
     """What a page of a server or gateway left out, by URL and reason."""
 
 
+class _SlotInTick(NamedTuple):
+    """A slot before a tick and in it."""
+
+    slot_before: GpuState | None
+    """The slot as the last tick left it, with the GPU that sat in it then; `None` for a new slot."""
+    slot_read: GpuState
+    """The slot with the GPU that sits in it now, and with the reading and the holders of the tick."""
+    reading: GpuReading | None
+    """What NVML reports of the GPU that sits in it now, `None` where NVML does not list it."""
+
+    def slot_paying(self, time: TickTime) -> GpuState:
+        """The slot whose GPU and holders pay for the time of the tick: before a gap, else at its end."""
+        if time.is_gap and self.slot_before is not None:
+            return self.slot_before
+        return self.slot_read
+
+
 @dataclass(frozen=True, slots=True)
 class _Tick:
     """What one tick is charged by: the host, the time and the servers, before anything is charged."""
@@ -93,49 +118,62 @@ class _Tick:
     policy: CostPolicy
     """The policy, with the owners that servers report and the predecessors of replaced GPUs."""
     inventory: GpuInventory
-    """The slots that the host has, without the readings of the tick."""
+    """The slots of the host, and those that it lost."""
     time: TickTime
     """The times that the tick charges and meters."""
     charged_parts: ChargedParts
-    """The charged time in parts, and until when slots pay that the host lost in a gap."""
-    slots: Mapping[str, GpuState]
-    """The slots with a listed or lost GPU, by UUID, with the readings and holders of the tick."""
+    """The charged time in parts, and until when GPUs pay that left the host in a gap."""
+    slots: tuple[_SlotInTick, ...]
+    """The slots of the host: listed and lost GPUs by UUID, then unseen GPUs by model."""
     servers: AdvancedServers
     """All servers after the tick, and what they counted in it."""
-    paying: Mapping[ServerKey, ServerActivity]
+    paying_servers: Mapping[ServerKey, ServerActivity]
     """The servers that GPU time is charged to: in a gap also those that ended in it."""
 
-    def released_slots(self) -> list[GpuState]:
-        """Slots that the host has no more, as they were, and that pay for the gap in which they went.
 
-        A GPU that was lost before the gap does not pay for it. Unseen GPUs go where NVML lists GPUs for the
-        first time.
-        """
-        if not self.time.is_gap:
-            return []
-        listed_once = [slot for _, slot in sorted(self.inventory.released.items()) if slot.up]
-        unseen_now = self.inventory.unseen
-        unseen = [slot for model, slot in sorted(self.before.unseen.items()) if model not in unseen_now]
-        return listed_once + unseen
+class _GpuUse(NamedTuple):
+    """How the servers that pay for one GPU used it in a tick."""
+
+    usage: tuple[ShareUsage, ...]
+    """How busy each server's share of the GPU was."""
+    busy_ratio: float | None
+    """How busy the whole GPU was, `None` where a share of it is unobserved."""
+    held_shares: Mapping[tuple[ServerKey, ShareMethod], float]
+    """Parts of the GPU's time by server and method; they sum to 1."""
+    weights: Mapping[OwnerPhase, int]
+    """Weights that divide the GPU's time over owners and phases."""
+    memory: Mapping[ServerKey, int]
+    """Bytes of the GPU's memory by server, without servers of which a part is unknown."""
+
+
+class _DrawnEnergy(NamedTuple):
+    """The energy that one GPU drew in a tick."""
+
+    slot_metered: GpuState
+    """The slot of the GPU, with the mark that the next tick counts energy from."""
+    use: energy.EnergyUse
+    """The energy that arrived in the tick."""
+    weights: Mapping[OwnerPhase, int]
+    """Weights that divide the energy over owners and phases."""
+    is_measured: bool
+    """Whether the energy was measured."""
 
 
 class _MeteredGpu(NamedTuple):
-    """One GPU in a tick whose time and energy are divided over owners: to be charged, and to be shown."""
+    """One GPU of the host, whose time and energy in a tick are divided over owners."""
 
     to_charge: GpuToCharge
     """The GPU as it is charged."""
     outcome: GpuOutcome
     """What is shown of the GPU."""
-    memory: Mapping[ServerKey, int]
-    """Bytes of its memory that servers hold, of those of which all is known."""
-    energy_measured: bool
-    """Whether its energy was measured."""
-    counter_refused: bool
-    """Whether its energy counter was refused as implausible."""
+    use: _GpuUse
+    """How servers used the GPU."""
+    drawn: _DrawnEnergy
+    """The energy that the GPU drew."""
 
     @property
     def gpu(self) -> Gpu:
-        """The GPU in the slot at the end of the tick."""
+        """The GPU that sits in the slot at the end of the tick."""
         return self.outcome.gpu
 
 
@@ -146,18 +184,14 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     nothing, or the time since boot.
     """
     tick = _tick_of(state, frame, policy)
-    metered = _metered_gpus(tick)
+    metered = [_meter(tick, slot) for slot in tick.slots]
     interval_cost = _interval_cost(tick, [gpu.to_charge for gpu in metered])
     postings = _postings(tick, metered, interval_cost.segments)
-    # A retired GPU pays for this tick and leaves with it, unless NVML reads it all the same.
-    staying = [
-        gpu
-        for gpu in metered
-        if not tick.policy.tariff.has_left(gpu.gpu, frame.wall, is_listed=gpu.to_charge.is_listed)
-    ]
-    slots_after = [interval_cost.slots[gpu.gpu] for gpu in staying]
+    # A retired GPU pays for this tick and leaves with it, unless NVML lists it all the same.
+    staying = [gpu for gpu in metered if not gpu.to_charge.has_left(tick.policy.tariff, frame.wall)]
+    slots_charged = [interval_cost.slots[gpu.gpu] for gpu in staying]
     return TickOutcome(
-        state=_state_after(tick, slots_after, postings),
+        state=_state_after(tick, slots_charged, postings),
         postings=postings,
         gpus=tuple(gpu.outcome for gpu in staying),
         activity=tick.servers.activity,
@@ -191,132 +225,138 @@ def _tick_of(state: State, frame: Frame, policy: CostPolicy) -> _Tick:
         inventory=inventory,
         time=time,
         charged_parts=charged_parts,
-        slots={**inventory.lost, **listed},
+        slots=_slots_in_tick(before, frame, in_slots={**inventory.lost, **listed}, unseen=inventory.unseen),
         servers=servers,
-        paying={**before_gap, **servers.activity},
+        paying_servers={**before_gap, **servers.activity},
     )
 
 
-def _metered_gpus(tick: _Tick) -> list[_MeteredGpu]:
-    """The GPUs of the host, listed and lost ones by UUID, then those that NVML never listed by model."""
-    before = tick.before
-    readings = {reading.gpu.uuid: reading for reading in tick.frame.gpus or ()}
-    metered: list[_MeteredGpu] = []
-    for uuid, slot in sorted(tick.slots.items()):
-        slot_before = before.gpus.get(uuid)
-        if slot_before is None and slot.predecessor:
-            # The slot of a GPU that took another's in this tick was that GPU's before.
-            slot_before = before.gpus.get(slot.predecessor)
-        metered.append(_meter(tick, slot, slot_before, readings.get(uuid)))
-    for model, slot in sorted(tick.inventory.unseen.items()):
-        metered.append(_meter(tick, slot, before.unseen.get(model), None))
-    return metered
+def _slots_in_tick(
+    before: State, frame: Frame, *, in_slots: Mapping[str, GpuState], unseen: Mapping[str, GpuState]
+) -> tuple[_SlotInTick, ...]:
+    """The slots of the host before the tick and in it, in the order in which they are charged.
 
-
-def _meter(
-    tick: _Tick, slot: GpuState, slot_before: GpuState | None, reading: GpuReading | None
-) -> _MeteredGpu:
-    """Divide the time and energy of one GPU over owners and phases.
-
-    `slot_before` is its slot at the last tick, `None` for a GPU that is new to the host.
+    Args:
+        before: the state of the last tick.
+        frame: the readings of the tick.
+        in_slots: slots with a listed or lost GPU by UUID, with the readings of the tick.
+        unseen: slots of GPUs that NVML never listed, by model.
     """
-    # Who pays: GPU and holders at its end for a tick that was observed, those before it for a gap.
-    is_gap = tick.time.is_gap
-    payer = slot_before if is_gap and slot_before is not None else slot
-    shares = attribution.shares(payer.holders, payer.slices)
-    memory = attribution.held_memory(slot, reading)
+    readings = {reading.gpu.uuid: reading for reading in frame.gpus or ()}
+    slots: list[_SlotInTick] = []
+    for uuid, slot in sorted(in_slots.items()):
+        # A GPU that took a slot in this tick continues the slot of its predecessor.
+        uuid_before = uuid if uuid in before.gpus else slot.predecessor
+        slots.append(_SlotInTick(before.gpus.get(uuid_before), slot, readings.get(uuid)))
+    for model, slot in sorted(unseen.items()):
+        slots.append(_SlotInTick(before.unseen.get(model), slot, reading=None))
+    return tuple(slots)
 
-    # How busy each server's share of it was, which divides its time. Only a known loss is not up.
-    usage = gpu_usage.share_usage(shares, reading, tick.paying, lost=not slot.up, gap=is_gap)
-    by_time = gpu_usage.phase_weights(usage, tick.paying, tick.policy)
-    held_shares = gpu_usage.held_shares(usage)
-    busy = gpu_usage.busy_ratio(usage)
 
-    drawn = _drawn_energy(tick, slot, reading, usage=usage, by_time=by_time, busy=busy)
+def _meter(tick: _Tick, slot: _SlotInTick) -> _MeteredGpu:
+    """Divide the time and the energy of one GPU of the host over owners and phases."""
+    use = _gpu_use(tick, slot)
+    drawn = _drawn_energy(tick, slot, use)
+    slot_paying = slot.slot_paying(tick.time)
     to_charge = GpuToCharge(
-        slot=drawn.slot_after,
-        payer=payer.gpu,
-        count=payer.count,
-        seen_before=slot_before is not None,
-        is_listed=reading is not None,
-        by_time=by_time,
+        slot=drawn.slot_metered,
+        payer=slot_paying.gpu,
+        count=slot_paying.count,
+        seen_before=slot.slot_before is not None,
+        is_listed=slot.reading is not None,
+        by_time=use.weights,
         by_energy=drawn.weights,
         energy=drawn.use.energy,
     )
     outcome = GpuOutcome(
-        gpu=slot.gpu,
-        index=slot.index,
-        reading=reading,
-        shares=tuple(use.share for use in usage),
-        held_shares=held_shares,
-        phase_weights=by_time,
-        mean_watts=energy.mean_watts(drawn.slot_after),
-        count=slot.count,
+        gpu=slot.slot_read.gpu,
+        index=slot.slot_read.index,
+        reading=slot.reading,
+        shares=tuple(share_usage.share for share_usage in use.usage),
+        held_shares=use.held_shares,
+        phase_weights=use.weights,
+        mean_watts=energy.mean_watts(drawn.slot_metered),
+        count=slot.slot_read.count,
     )
-    return _MeteredGpu(
-        to_charge=to_charge,
-        outcome=outcome,
+    return _MeteredGpu(to_charge, outcome, use, drawn)
+
+
+def _gpu_use(tick: _Tick, slot: _SlotInTick) -> _GpuUse:
+    """How busy the servers that pay for a GPU kept it, and the owners and phases of its time."""
+    slot_paying = slot.slot_paying(tick.time)
+    shares = attribution.shares(slot_paying.holders, slot_paying.slices)
+    memory = attribution.held_memory(slot.slot_read, slot.reading)
+    usage = gpu_usage.share_usage(
+        shares,
+        slot.reading,
+        tick.paying_servers,
+        is_lost=not slot.slot_read.up,  # all of it is idle then
+        is_gap=tick.time.is_gap,  # all of it is unobserved then
+    )
+    return _GpuUse(
+        usage,
+        busy_ratio=gpu_usage.busy_ratio(usage),
+        held_shares=gpu_usage.held_shares(usage),
+        weights=gpu_usage.phase_weights(usage, tick.paying_servers, tick.policy),
         memory=memory,
-        energy_measured=tick.time.metered is not None and reading is not None and reading.measures_energy,
-        counter_refused=drawn.use.implausible,
     )
 
 
-class _DrawnEnergy(NamedTuple):
-    """The energy that one GPU drew in a tick, and what divides it."""
-
-    slot_after: GpuState
-    """The slot of the GPU, with the marks that the next tick counts energy from."""
-    use: EnergyUse
-    """What arrived in the tick."""
-    weights: Mapping[OwnerPhase, int]
-    """Weights that divide it over owners and phases."""
-
-
-def _drawn_energy(
-    tick: _Tick,
-    slot: GpuState,
-    reading: GpuReading | None,
-    *,
-    usage: Iterable[ShareUsage],
-    by_time: Mapping[OwnerPhase, int],
-    busy: float | None,
-) -> _DrawnEnergy:
-    """Meter the energy of one GPU, and divide it: as its time, but for what an idle GPU draws.
-
-    Args:
-        tick: the tick.
-        slot: the slot of the GPU, with the marks of the last tick.
-        reading: by NVML, `None` without one.
-        usage: how busy each share of the GPU was.
-        by_time: weights that divide its time.
-        busy: how busy the whole GPU was, `None` where a share of it was not observed.
-    """
-    # Without a metered time only the marks are set; in a gap only the driver's counter counts.
-    metered = tick.time.metered
-    slot_after, use = energy.advance(slot, reading, elapsed=metered, busy_ratio=busy, is_gap=tick.time.is_gap)
-    weights = by_time
-    idle = energy.idle_ratio(slot_after, use)  # `None` until the power of an idle GPU is known
-    if busy and idle is not None:
+def _drawn_energy(tick: _Tick, slot: _SlotInTick, use: _GpuUse) -> _DrawnEnergy:
+    """Meter the energy of one GPU, and divide it: as its time, but for what an idle GPU draws."""
+    metered = tick.time.metered  # without it only the mark is set
+    slot_metered, energy_use = energy.advance(
+        slot.slot_read, slot.reading, elapsed=metered, busy_ratio=use.busy_ratio, is_gap=tick.time.is_gap
+    )
+    weights = use.weights
+    idle_ratio = energy.idle_ratio(slot_metered, energy_use)  # `None` until the idle power is known
+    if use.busy_ratio and idle_ratio is not None:
         # Idle time pays for the energy that an idle GPU draws in it, and busy time for all other energy.
-        weights = gpu_usage.phase_weights(usage, tick.paying, tick.policy, idle=round(idle * WHOLE))
-    return _DrawnEnergy(slot_after, use, weights)
+        idle_energy = round(idle_ratio * WHOLE)
+        weights = gpu_usage.phase_weights(
+            use.usage, tick.paying_servers, tick.policy, idle_energy=idle_energy
+        )
+    can_measure = slot.reading is not None and slot.reading.measures_energy
+    return _DrawnEnergy(slot_metered, energy_use, weights, is_measured=can_measure and metered is not None)
 
 
 def _interval_cost(tick: _Tick, gpus: list[GpuToCharge]) -> IntervalCost:
-    """What the charged interval costs; slots that the host lost in a gap pay as they were before it."""
-    if tick.time.charged is None or not tick.charged_parts.parts:
+    """What the charged interval costs: the GPUs of the host, and those that left it in a gap."""
+    charged = tick.time.charged
+    parts, released_until = tick.charged_parts
+    if charged is None or not parts:
         return IntervalCost((), {gpu.slot.gpu: gpu.slot for gpu in gpus})
-    released = [
-        _meter(tick, slot, slot_before=slot, reading=None).to_charge for slot in tick.released_slots()
-    ]
-    return charge_interval(
-        tick.time.charged,
-        tick.charged_parts.parts,
-        tick.policy,
-        gpus=gpus,
-        released=ReleasedGpus(released, tick.charged_parts.released_until),
-    )
+    released = ReleasedGpus(_released_gpus(tick), released_until)
+    return charge_interval(charged, parts, tick.policy, gpus=gpus, released=released)
+
+
+def _released_gpus(tick: _Tick) -> list[GpuToCharge]:
+    """GPUs that left the host in a gap, and pay for the gap with the holders of the last tick.
+
+    A GPU that was lost before the gap does not pay for it. Unseen GPUs leave where NVML lists GPUs for the
+    first time. Nothing of a GPU that left is shown, and its slot ends with the tick.
+    """
+    if not tick.time.is_gap:
+        return []
+    inventory = tick.inventory
+    listed_once = [slot for _, slot in sorted(inventory.released.items()) if slot.up]
+    unseen = [slot for model, slot in sorted(tick.before.unseen.items()) if model not in inventory.unseen]
+    released: list[GpuToCharge] = []
+    for slot in listed_once + unseen:
+        use = _gpu_use(tick, _SlotInTick(slot_before=slot, slot_read=slot, reading=None))
+        released.append(
+            GpuToCharge(
+                slot=slot,
+                payer=slot.gpu,
+                count=slot.count,
+                seen_before=True,
+                is_listed=False,
+                by_time=use.weights,
+                by_energy={},
+                energy=0,  # no reading shows what it drew
+            )
+        )
+    return released
 
 
 def _postings(tick: _Tick, metered: list[_MeteredGpu], segments: tuple[Segment, ...]) -> Postings:
@@ -325,13 +365,9 @@ def _postings(tick: _Tick, metered: list[_MeteredGpu], segments: tuple[Segment, 
     zone = tick.policy.zone
     # Owners with nothing to post are among them: a series starts at zero.
     owners = {owner_phase.owner for gpu in metered for owner_phase in gpu.to_charge.by_time}
-    owners |= servers.owners
-    energy_postings: list[EnergyPosting] = []
     memory: list[MemoryPosting] = []
     for gpu in metered:
-        if gpu.energy_measured:
-            energy_postings.append(EnergyPosting(gpu.gpu, gpu.to_charge.energy))
-        memory += [MemoryPosting(gpu.gpu, key, amount) for key, amount in gpu.memory.items()]
+        memory += [MemoryPosting(gpu.gpu, key, amount) for key, amount in gpu.use.memory.items()]
     return Postings(
         end=tick.frame.wall,
         segments=segments,
@@ -340,55 +376,70 @@ def _postings(tick: _Tick, metered: list[_MeteredGpu], segments: tuple[Segment, 
         latencies=servers.latencies,
         preemptions=servers.preemptions,
         equivalents=servers.hosted,
-        energy=tuple(energy_postings),
-        owners=tuple(sorted(owners)),
-        implausible=(("energy", sum(gpu.counter_refused for gpu in metered)),),
+        energy=tuple(
+            EnergyPosting(gpu.gpu, gpu.drawn.use.energy) for gpu in metered if gpu.drawn.is_measured
+        ),
+        owners=tuple(sorted(owners | servers.owners)),
+        implausible=(("energy", sum(gpu.drawn.use.implausible for gpu in metered)),),
         day=day_of(tick.frame.wall - 1, zone).name,  # a tick that ends at midnight is of the day before
         zone=zone.key,
         memory=tuple(memory),
     )
 
 
-def _state_after(tick: _Tick, slots_after: Collection[GpuState], postings: Postings) -> State:
-    """The state after the tick, of a host that goes on with these slots."""
+def _state_after(tick: _Tick, slots_charged: Collection[GpuState], postings: Postings) -> State:
+    """The state after the tick, of a host on which these slots stay."""
     before = tick.before
     frame = tick.frame
+    servers = _servers_after(tick, slots_charged)
     owners_on_host = frozenset(postings.owners)
-    slots = [_with_rounding_of(owners_on_host, slot) for slot in slots_after]
-
-    # Servers that hold a GPU or are watched.
-    present = {holder.key for slot in slots for holder in slot.holders}
-    present.update(endpoint.key for endpoint in tick.servers.deltas.endpoints.values())
-    with_owner = present | {owned.key for owned in frame.owners}
-    states = server_states.states_after(
-        tick.servers, frame, slots=tick.slots, listed=tick.inventory.listed, present=present
-    )
-
-    by_uuid = {slot.gpu.uuid: slot for slot in slots if slot.gpu.uuid != UNSEEN}
+    slots_after = [slot.with_rounding_of(owners_on_host) for slot in slots_charged]
+    by_uuid = {slot.gpu.uuid: slot for slot in slots_after if slot.gpu.uuid != UNSEEN}
     uncharged_in_tick = 0 if tick.time.charged is None else tick.time.charged.uncharged
     return replace(
-        tick.inventory.state,
+        tick.inventory.state,  # has the boot, the replacements and the retired GPUs of this read
+        # When the tick was taken.
         elapsed=frame.elapsed,
         awake=frame.awake,
         boot=frame.boot,
         wall=frame.wall,
+        same_machine=True,
+        # What it charged.
+        accrued=before.accrued + sum(segment.accrued for segment in postings.segments),
         uncharged=before.uncharged + uncharged_in_tick,
+        fresh_in="" if slots_after else before.fresh_in,  # the first tick with a GPU charges since boot
+        # Its slots.
         gpus=by_uuid,
-        unseen={slot.gpu.gpu_model: slot for slot in slots if slot.gpu.uuid == UNSEEN},
+        unseen={slot.gpu.gpu_model: slot for slot in slots_after if slot.gpu.uuid == UNSEEN},
+        former=before.former_after(by_uuid),
+        # Its servers.
         endpoints=tick.servers.deltas.endpoints,
         gateways=tick.servers.deltas.gateways,
-        servers=states,
-        accrued=before.accrued + sum(segment.accrued for segment in postings.segments),
-        fresh_in="" if slots else before.fresh_in,  # the time since boot waits for the first GPU
-        same_machine=True,  # a tick was taken on it
-        owners={key: owned for key, owned in before.owners.items() if key in with_owner},
-        former=former_slots(before, by_uuid),
+        servers=servers.states,
+        owners=servers.owners,
     )
 
 
-def _with_rounding_of(owners: Collection[CostOwner], slot: GpuState) -> GpuState:
-    """A slot without the rounding of other owners: they are not on the host any more."""
-    rounding: dict[str, dict[OwnerPhase, int]] = {}
-    for component, parts in slot.rounding.items():
-        rounding[component] = {key: part for key, part in parts.items() if key.owner in owners}
-    return replace(slot, rounding=rounding)
+class _ServersAfter(NamedTuple):
+    """What the next tick begins with of servers."""
+
+    states: ServerStates
+    """The states of servers, also of those that are absent for less than a day."""
+    owners: Mapping[ServerKey, PodOwnership]
+    """Product and team that present servers last reported."""
+
+
+def _servers_after(tick: _Tick, slots_charged: Collection[GpuState]) -> _ServersAfter:
+    """The states and owners of servers: a server is present that holds a GPU or is watched."""
+    present = {holder.key for slot in slots_charged for holder in slot.holders}
+    present.update(endpoint.key for endpoint in tick.servers.deltas.endpoints.values())
+    states = server_states.states_after(
+        tick.servers,
+        tick.frame,
+        slots=[slot.slot_read for slot in tick.slots],
+        listed=tick.inventory.listed,
+        present=present,
+    )
+    with_owner = present | {owned.key for owned in tick.frame.owners}
+    owners = {key: owned for key, owned in tick.before.owners.items() if key in with_owner}
+    return _ServersAfter(states, owners)

@@ -34,7 +34,7 @@ class ShareUsage:
 
 
 def share_usage(
-    parts: Iterable[GpuShare], reading: GpuReading | None, activity: Activity, *, lost: bool, gap: bool
+    parts: Iterable[GpuShare], reading: GpuReading | None, activity: Activity, *, is_lost: bool, is_gap: bool
 ) -> tuple[ShareUsage, ...]:
     """How busy each share of a GPU was.
 
@@ -47,12 +47,12 @@ def share_usage(
         parts: the GPU's shares.
         reading: by NVML; `None` without one.
         activity: of the servers.
-        lost: it is known to be off the bus, also while NVML is silent; a missing reading alone is no proof.
-        gap: the tick is too long to have been observed.
+        is_lost: the GPU is known to be off the bus. A missing reading alone is no proof.
+        is_gap: the tick is too long to have been observed.
     """
-    if gap:
+    if is_gap:
         return tuple(ShareUsage(_all_idle(share), None) for share in parts)
-    if lost:
+    if is_lost:
         return tuple(ShareUsage(_all_idle(share), 0) for share in parts)
     usage: list[ShareUsage] = []
     for instance, together in groupby(parts, lambda share: share.instance):
@@ -123,11 +123,11 @@ def busy_ratio(gpu: Iterable[ShareUsage]) -> float | None:
 
 
 def phase_weights(
-    gpu: Iterable[ShareUsage], activity: Activity, policy: CostPolicy, *, idle: int | None = None
+    gpu: Iterable[ShareUsage], activity: Activity, policy: CostPolicy, *, idle_energy: int | None = None
 ) -> dict[OwnerPhase, int]:
     """Weights of one GPU by owner and phase, by time.
 
-    By energy where `idle` is given: the energy of an idle GPU over the energy used, in parts of
+    By energy where `idle_energy` is given: the energy of an idle GPU over the energy used, in parts of
     `money.WHOLE`. A share pays its idle time at that rate, at most all that it used.
     The energy of a MIG card is divided as its time is: NVML measures no instance alone.
     """
@@ -135,7 +135,7 @@ def phase_weights(
     for use in gpu:
         key = use.share.key
         server = activity.get(key) or ServerActivity(key)
-        for model, phase, weight in _model_weights(use, server, idle):
+        for model, phase, weight in _model_weights(use, server, idle_energy):
             if weight <= 0:
                 continue
             divided = server.owner_shares.get(model)

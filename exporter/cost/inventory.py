@@ -32,9 +32,6 @@ UNCOUNTED_TEXT: Final = (
 RETIRED_MAX: Final = 128
 """Retired GPUs that are remembered: as many as a host can have GPUs."""
 
-FORMER_MAX: Final = 128
-"""GPUs without a slot that are remembered: as many as a host can have."""
-
 BOOTS_UNTIL_RELEASE: Final = 2
 """A slot that misses so many boots is released where nothing gives the host's number of GPUs."""
 
@@ -531,18 +528,6 @@ def _retire(state: State, frame: Frame, tariff: Tariff) -> State:
     retired = dict.fromkeys((*state.retired, *retired_now))
     unlisted = tuple(uuid for uuid in retired if uuid not in listed)
     return replace(state, retired=unlisted[-RETIRED_MAX:])
-
-
-def former_slots(before: State, present: Collection[str]) -> dict[str, Gpu]:
-    """The GPU by whose rule each GPU was priced that is in no slot any more, by its UUID; latest last.
-
-    Args:
-        before: the state before a tick.
-        present: the UUIDs of the GPUs that sit in slots after it.
-    """
-    pricing = {uuid: slot.priced_as for uuid, slot in before.gpus.items() if slot.priced_as is not None}
-    gone = [(uuid, gpu) for uuid, gpu in {**before.former, **pricing}.items() if uuid not in present]
-    return dict(gone[-FORMER_MAX:])
 
 
 def _gpus(slots: Mapping[str, GpuState]) -> list[Gpu]:

@@ -21,7 +21,7 @@ def states_after(
     servers: AdvancedServers,
     frame: Frame,
     *,
-    slots: Mapping[str, GpuState],
+    slots: Iterable[GpuState],
     listed: Collection[str],
     present: Collection[ServerKey],
 ) -> ServerStates:
@@ -30,12 +30,12 @@ def states_after(
     Args:
         servers: all servers after the tick.
         frame: of the tick.
-        slots: slots with a listed or lost GPU by UUID, with the holders of the tick.
+        slots: the slots of the host, with the holders of the tick.
         listed: the UUIDs of GPUs that NVML lists.
         present: servers that hold a GPU or have an endpoint.
     """
     states = with_unwatched(servers.states, frame, listed=listed, beyond=servers.deltas.beyond)
-    states = with_partial(states, servers.activity, slots.values())
+    states = with_partial(states, servers.activity, slots)
     if frame.incomplete:  # only a complete frame shows who is absent
         return states
     return without_absent(states, present, frame.wall)

@@ -3,7 +3,7 @@
 Plain values, stored in the ledger.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -22,6 +22,9 @@ from exporter.readings import (
     ServerReading,
 )
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
+
+FORMER_GPUS_MAX: Final = 128
+"""GPUs without a slot that are remembered: as many as a host can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,13 @@ class GpuState:
         """The slot with new keys of its holders."""
         holders = tuple(replace(holder, key=renamed.get(holder.key, holder.key)) for holder in self.holders)
         return replace(self, holders=holders)
+
+    def with_rounding_of(self, owners: Collection[CostOwner]) -> "GpuState":
+        """The slot without the rounding of other owners, which are not on the host any more."""
+        rounding: dict[str, dict[OwnerPhase, int]] = {}
+        for component, parts in self.rounding.items():
+            rounding[component] = {key: part for key, part in parts.items() if key.owner in owners}
+        return replace(self, rounding=rounding)
 
     def after_boot(self) -> "GpuState":
         """The slot after a boot, in which the driver's energy counter began at zero."""
@@ -287,8 +297,21 @@ class State:
     @property
     def predecessors(self) -> tuple[tuple[str, Gpu], ...]:
         """As `Tariff.predecessors`."""
-        present = {uuid: gpu.priced_as for uuid, gpu in self.gpus.items() if gpu.priced_as is not None}
-        return tuple(sorted({**self.former, **present}.items()))
+        return tuple(sorted(self._pricing_gpus().items()))
+
+    def _pricing_gpus(self) -> dict[str, Gpu]:
+        """GPUs by whose rules others are priced, by the UUID of the other: first of those without a slot."""
+        in_slots = {uuid: slot.priced_as for uuid, slot in self.gpus.items() if slot.priced_as is not None}
+        return {**self.former, **in_slots}
+
+    def former_after(self, present: Collection[str]) -> dict[str, Gpu]:
+        """`former` after a tick, latest last: also GPUs of this state whose slots are gone.
+
+        Args:
+            present: the UUIDs of the GPUs that sit in slots after the tick.
+        """
+        gone = [(uuid, gpu) for uuid, gpu in self._pricing_gpus().items() if uuid not in present]
+        return dict(gone[-FORMER_GPUS_MAX:])
 
     @property
     def partial_servers(self) -> frozenset[ServerKey]:

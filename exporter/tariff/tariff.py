@@ -124,10 +124,6 @@ class Tariff:
         """Whether a GPU is retired at an instant; prices do not depend on it."""
         return any(gone.uuid == gpu.uuid and gone.since <= at for gone in self.retired)
 
-    def has_left(self, gpu: Gpu, at: Instant, *, is_listed: bool) -> bool:
-        """Whether a GPU left its host with its retirement. One that NVML still lists stays, and pays."""
-        return not is_listed and self.is_retired(gpu, at)
-
     def _resolved(self, gpu: Gpu, at: Instant, month: Month, gpus_on_host: int) -> Price:
         if gpu == UNCOUNTED:  # overheads per GPU are unpriced, too
             return NO_PRICE

@@ -10,8 +10,8 @@ from decimal import Decimal
 import pytest
 
 from exporter.cost.intervals import IntervalKind
-from exporter.cost.inventory import FORMER_MAX, Replacement, former_slots
-from exporter.cost.state import GpuState, State
+from exporter.cost.inventory import Replacement
+from exporter.cost.state import FORMER_GPUS_MAX, GpuState, State
 from exporter.readings import Gpu, GpuEvidence, GpuReading, Holder, MigInstance
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed
@@ -474,10 +474,10 @@ def test_what_is_carried_below_a_picodollar_goes_on_in_the_slot() -> None:
 def test_boards_that_left_their_slots_are_remembered_up_to_a_number() -> None:
     """The latest; one that is in a slot again is priced by that."""
     first = Gpu("GPU-first", "H100")
-    former = {f"GPU-{number}": first for number in range(FORMER_MAX)}
+    former = {f"GPU-{number}": first for number in range(FORMER_GPUS_MAX)}
     here = {"GPU-here": GpuState(Gpu("GPU-here", "H100"), 0, priced_as=first)}
     state = State(gpus=here, former=former)
 
-    assert former_slots(state, {"GPU-here"}) == former
-    assert list(former_slots(state, set())) == [*list(former)[1:], "GPU-here"]
-    assert list(former_slots(state, {"GPU-here", "GPU-0"})) == list(former)[1:]
+    assert state.former_after({"GPU-here"}) == former
+    assert list(state.former_after(set())) == [*list(former)[1:], "GPU-here"]
+    assert list(state.former_after({"GPU-here", "GPU-0"})) == list(former)[1:]
