@@ -9,7 +9,7 @@
       servers.advance_servers               tokens and requests of servers, and who owns them
       attribution.with_readings             the slots with the readings and holders of the tick
     _meter                                each GPU of the host:
-      _gpu_use                              attribution and gpu_usage: how busy it was, and whose its time is
+      _gpu_usage                            attribution and gpu_usage: how busy it was, and whose its time is
       _drawn_energy                         energy.advance: the energy that it drew, and whose that is
     _interval_cost                        accrual.charge_interval: money, also of GPUs that left in a gap
     _postings                             what goes to the ledger
@@ -131,11 +131,11 @@ class _Tick:
     """The servers that GPU time is charged to: in a gap also those that ended in it."""
 
 
-class _GpuUse(NamedTuple):
+class _GpuUsage(NamedTuple):
     """How the servers that pay for one GPU used it in a tick."""
 
-    usage: tuple[ShareUsage, ...]
-    """How busy each server's share of the GPU was."""
+    shares: tuple[ShareUsage, ...]
+    """The share of each server, and how busy it was."""
     busy_ratio: float | None
     """How busy the whole GPU was, `None` where a share of it is unobserved."""
     held_shares: Mapping[tuple[ServerKey, ShareMethod], float]
@@ -166,7 +166,7 @@ class _MeteredGpu(NamedTuple):
     """The GPU as it is charged."""
     outcome: GpuOutcome
     """What is shown of the GPU."""
-    use: _GpuUse
+    usage: _GpuUsage
     """How servers used the GPU."""
     drawn: _DrawnEnergy
     """The energy that the GPU drew."""
@@ -217,7 +217,8 @@ def _tick_of(state: State, frame: Frame, policy: CostPolicy) -> _Tick:
     # For a gap those servers pay, too, that ended in it.
     before_gap = last_known(before.servers, tick_policy) if time.is_gap else {}
 
-    listed = attribution.with_readings(inventory.listed, before, frame, servers.deltas.beyond)
+    listed_read = attribution.with_readings(inventory.listed, before, frame, servers.deltas.beyond)
+    slots_read = {**inventory.lost, **listed_read}
     return _Tick(
         before=before,
         frame=frame,
@@ -225,26 +226,19 @@ def _tick_of(state: State, frame: Frame, policy: CostPolicy) -> _Tick:
         inventory=inventory,
         time=time,
         charged_parts=charged_parts,
-        slots=_slots_in_tick(before, frame, in_slots={**inventory.lost, **listed}, unseen=inventory.unseen),
+        slots=_slots_in_tick(before, frame, slots_read=slots_read, unseen=inventory.unseen),
         servers=servers,
         paying_servers={**before_gap, **servers.activity},
     )
 
 
 def _slots_in_tick(
-    before: State, frame: Frame, *, in_slots: Mapping[str, GpuState], unseen: Mapping[str, GpuState]
+    before: State, frame: Frame, *, slots_read: Mapping[str, GpuState], unseen: Mapping[str, GpuState]
 ) -> tuple[_SlotInTick, ...]:
-    """The slots of the host before the tick and in it, in the order in which they are charged.
-
-    Args:
-        before: the state of the last tick.
-        frame: the readings of the tick.
-        in_slots: slots with a listed or lost GPU by UUID, with the readings of the tick.
-        unseen: slots of GPUs that NVML never listed, by model.
-    """
+    """The slots of the host before the tick and in it: `slots_read` by UUID, then `unseen` by model."""
     readings = {reading.gpu.uuid: reading for reading in frame.gpus or ()}
     slots: list[_SlotInTick] = []
-    for uuid, slot in sorted(in_slots.items()):
+    for uuid, slot in sorted(slots_read.items()):
         # A GPU that took a slot in this tick continues the slot of its predecessor.
         uuid_before = uuid if uuid in before.gpus else slot.predecessor
         slots.append(_SlotInTick(before.gpus.get(uuid_before), slot, readings.get(uuid)))
@@ -255,8 +249,8 @@ def _slots_in_tick(
 
 def _meter(tick: _Tick, slot: _SlotInTick) -> _MeteredGpu:
     """Divide the time and the energy of one GPU of the host over owners and phases."""
-    use = _gpu_use(tick, slot)
-    drawn = _drawn_energy(tick, slot, use)
+    usage = _gpu_usage(tick, slot)
+    drawn = _drawn_energy(tick, slot, usage)
     slot_paying = slot.slot_paying(tick.time)
     to_charge = GpuToCharge(
         slot=drawn.slot_metered,
@@ -264,7 +258,7 @@ def _meter(tick: _Tick, slot: _SlotInTick) -> _MeteredGpu:
         count=slot_paying.count,
         seen_before=slot.slot_before is not None,
         is_listed=slot.reading is not None,
-        by_time=use.weights,
+        by_time=usage.weights,
         by_energy=drawn.weights,
         energy=drawn.use.energy,
     )
@@ -272,52 +266,56 @@ def _meter(tick: _Tick, slot: _SlotInTick) -> _MeteredGpu:
         gpu=slot.slot_read.gpu,
         index=slot.slot_read.index,
         reading=slot.reading,
-        shares=tuple(share_usage.share for share_usage in use.usage),
-        held_shares=use.held_shares,
-        phase_weights=use.weights,
+        shares=tuple(used.share for used in usage.shares),
+        held_shares=usage.held_shares,
+        phase_weights=usage.weights,
         mean_watts=energy.mean_watts(drawn.slot_metered),
         count=slot.slot_read.count,
     )
-    return _MeteredGpu(to_charge, outcome, use, drawn)
+    return _MeteredGpu(to_charge, outcome, usage, drawn)
 
 
-def _gpu_use(tick: _Tick, slot: _SlotInTick) -> _GpuUse:
+def _gpu_usage(tick: _Tick, slot: _SlotInTick) -> _GpuUsage:
     """How busy the servers that pay for a GPU kept it, and the owners and phases of its time."""
     slot_paying = slot.slot_paying(tick.time)
     shares = attribution.shares(slot_paying.holders, slot_paying.slices)
     memory = attribution.held_memory(slot.slot_read, slot.reading)
-    usage = gpu_usage.share_usage(
+    used_shares = gpu_usage.share_usage(
         shares,
         slot.reading,
         tick.paying_servers,
         is_lost=not slot.slot_read.up,  # all of it is idle then
         is_gap=tick.time.is_gap,  # all of it is unobserved then
     )
-    return _GpuUse(
-        usage,
-        busy_ratio=gpu_usage.busy_ratio(usage),
-        held_shares=gpu_usage.held_shares(usage),
-        weights=gpu_usage.phase_weights(usage, tick.paying_servers, tick.policy),
+    return _GpuUsage(
+        used_shares,
+        busy_ratio=gpu_usage.busy_ratio(used_shares),
+        held_shares=gpu_usage.held_shares(used_shares),
+        weights=gpu_usage.phase_weights(used_shares, tick.paying_servers, tick.policy),
         memory=memory,
     )
 
 
-def _drawn_energy(tick: _Tick, slot: _SlotInTick, use: _GpuUse) -> _DrawnEnergy:
+def _drawn_energy(tick: _Tick, slot: _SlotInTick, usage: _GpuUsage) -> _DrawnEnergy:
     """Meter the energy of one GPU, and divide it: as its time, but for what an idle GPU draws."""
-    metered = tick.time.metered  # without it only the mark is set
-    slot_metered, energy_use = energy.advance(
-        slot.slot_read, slot.reading, elapsed=metered, busy_ratio=use.busy_ratio, is_gap=tick.time.is_gap
+    slot_metered, use = energy.advance(
+        slot.slot_read,
+        slot.reading,
+        elapsed=tick.time.metered,  # without it the mark is set, and nothing counts
+        busy_ratio=usage.busy_ratio,
+        is_gap=tick.time.is_gap,  # the driver's counter alone counts then
     )
-    weights = use.weights
-    idle_ratio = energy.idle_ratio(slot_metered, energy_use)  # `None` until the idle power is known
-    if use.busy_ratio and idle_ratio is not None:
+    weights = usage.weights
+    idle_ratio = energy.idle_ratio(slot_metered, use)  # `None` until the power of an idle GPU is known
+    if usage.busy_ratio and idle_ratio is not None:
         # Idle time pays for the energy that an idle GPU draws in it, and busy time for all other energy.
         idle_energy = round(idle_ratio * WHOLE)
         weights = gpu_usage.phase_weights(
-            use.usage, tick.paying_servers, tick.policy, idle_energy=idle_energy
+            usage.shares, tick.paying_servers, tick.policy, idle_energy=idle_energy
         )
     can_measure = slot.reading is not None and slot.reading.measures_energy
-    return _DrawnEnergy(slot_metered, energy_use, weights, is_measured=can_measure and metered is not None)
+    is_measured = can_measure and tick.time.metered is not None
+    return _DrawnEnergy(slot_metered, use, weights, is_measured)
 
 
 def _interval_cost(tick: _Tick, gpus: list[GpuToCharge]) -> IntervalCost:
@@ -343,7 +341,7 @@ def _released_gpus(tick: _Tick) -> list[GpuToCharge]:
     unseen = [slot for model, slot in sorted(tick.before.unseen.items()) if model not in inventory.unseen]
     released: list[GpuToCharge] = []
     for slot in listed_once + unseen:
-        use = _gpu_use(tick, _SlotInTick(slot_before=slot, slot_read=slot, reading=None))
+        usage = _gpu_usage(tick, _SlotInTick(slot_before=slot, slot_read=slot, reading=None))
         released.append(
             GpuToCharge(
                 slot=slot,
@@ -351,7 +349,7 @@ def _released_gpus(tick: _Tick) -> list[GpuToCharge]:
                 count=slot.count,
                 seen_before=True,
                 is_listed=False,
-                by_time=use.weights,
+                by_time=usage.weights,
                 by_energy={},
                 energy=0,  # no reading shows what it drew
             )
@@ -367,7 +365,7 @@ def _postings(tick: _Tick, metered: list[_MeteredGpu], segments: tuple[Segment, 
     owners = {owner_phase.owner for gpu in metered for owner_phase in gpu.to_charge.by_time}
     memory: list[MemoryPosting] = []
     for gpu in metered:
-        memory += [MemoryPosting(gpu.gpu, key, amount) for key, amount in gpu.use.memory.items()]
+        memory += [MemoryPosting(gpu.gpu, key, amount) for key, amount in gpu.usage.memory.items()]
     return Postings(
         end=tick.frame.wall,
         segments=segments,
