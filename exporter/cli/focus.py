@@ -24,7 +24,7 @@ from exporter.config import load
 from exporter.finance.facts import DAY_FAMILIES
 from exporter.finance.fleet.record import FleetMonth, HostMonth
 from exporter.finance.focus.dataset import VERSIONS, FocusForm, FocusVersion, focus, formulas, header, rows
-from exporter.finance.statements import ReportError, refuse_unknown
+from exporter.finance.statements import UnknownMonthError, refuse_unknown
 
 FORMULAS: Final = (
     "labels starting with =, +, -, @ or a tab are not escaped. "
@@ -86,14 +86,14 @@ def write_focus(options: FocusOptions, clock: Clock | None = None) -> int:
         session = LedgerSession.of(options.config_file, options.ledger_path)
         with waiting("reading the ledger"), session.open() as (ledger, zone):
             record = ledger.month(flags.named_period(zone, now, month=options.month).name)
-        with failing(ReportError, at=session.path):
+        with failing(UnknownMonthError, at=session.path):
             lines = focus(record, zone, form)
         return _write(lines, options.output)
     config = load(options.config_file)
     period = flags.named_period(config.timezone, now, month=options.month)
     with HostRows(form) as rows:
         fleet = options.fleet.read(period, config.timezone, now, DAY_FAMILIES, on_month=rows.add)
-        with failing(ReportError, at=options.fleet.text):
+        with failing(UnknownMonthError, at=options.fleet.text):
             refuse_unknown(fleet.record)
         fleet_source.note_missing(fleet)
         return _write(chain([header(form)], rows.of(fleet)), options.output)

@@ -40,7 +40,7 @@ from exporter.finance.statements import (
     ChargebackLayout,
     Column,
     MonthBy,
-    ReportError,
+    UnknownMonthError,
     chargeback_statement,
     month_statement,
 )
@@ -231,12 +231,16 @@ def _print(options: MonthOptions | ChargebackOptions, now: Instant) -> int:
         source = str(session.path)
     start, end = period.bounds(zone)
     current = period.name if start <= now < end else ""
-    with failing(ReportError, at=source):
+    with failing(UnknownMonthError, at=source):
         if isinstance(options, ChargebackOptions):
             layout = ChargebackLayout(options.columns, options.idle)
-            statement = chargeback_statement(record, current, zone, layout, overheads)
+            statement = chargeback_statement(
+                record, layout, current_month=current, zone=zone, overheads=overheads
+            )
         else:
-            statement = month_statement(record, options.by, current, zone, overheads)
+            statement = month_statement(
+                record, options.by, current_month=current, zone=zone, overheads=overheads
+            )
     if fleet is not None and (options.form == "csv" or workbook is not None):
         fleet_source.note_missing(fleet)
     if workbook is not None:

@@ -139,6 +139,11 @@ class Fact(NamedTuple):
         return CostOwner(product, team, self.namespace or "", self.server, self.model or "")
 
     @property
+    def is_adjustment(self) -> bool:
+        """Whether it is money of a posted correction."""
+        return self.name == ADJUSTED
+
+    @property
     def is_time_of_host(self) -> bool:
         """Whether it is time of a host whose GPUs have no number or price yet: hours, not GPU-hours."""
         return self.measure == "unpriced time" and (self.uuid, self.gpu_model) == UNCOUNTED

@@ -106,7 +106,7 @@ def as_json(statement: Statement, fleet: FleetMonth | None = None) -> str:
     """
     rows, total = _table(statement).json(JSON_FIELDS)
     document: dict[str, Any] = {
-        "report": statement.report,
+        "report": statement.kind,
         "month": statement.month,
         "to_date": statement.to_date,
     }
@@ -203,9 +203,9 @@ def _table(statement: Statement) -> ReportTable:
         ReportColumn("adjustment_dollars", "dollars", values("adjusted")),
         ReportColumn("to_date", "flag", [statement.to_date] * len(lines)),
     ]
-    if statement.tells_estimated:
+    if statement.shows.estimated:
         columns.append(ReportColumn("estimated_dollars", "dollars", values("estimated")))
-    if statement.tells_idle:
+    if statement.shows.idle:
         parts = list(zip(idle, values("itemized"), strict=True))
         columns += [
             ReportColumn("idle_dollars", "cents", rounded(idle, CENT, cents), "idle"),
@@ -219,13 +219,13 @@ def _table(statement: Statement) -> ReportTable:
             ReportColumn("dollars_with_overheads", "cents", _both(cents, overhead_cents), "with overheads"),
             ReportColumn("picodollars_with_overheads", "picodollars", _both(money, overhead)),
         ]
-    if statement.tells_gpu_time:
+    if statement.shows.gpu_time:
         columns += [
             ReportColumn("gpu_hours", "hours", values("gpu_time"), "GPU-hours"),
             ReportColumn("gpu_seconds", "seconds", values("gpu_time")),
             ReportColumn("unpriced_gpu_hours", "hours", values("unpriced")),
         ]
-    if statement.tells_tokens:
+    if statement.shows.tokens:
         for kind, name in zip(KINDS, _TOKENS, strict=True):
             counts = [line.tokens.get(kind, 0) for line in lines]
             columns.append(ReportColumn(name, "count", counts, name.replace("_", " ")))

@@ -24,9 +24,9 @@ YEAR: Final = 365 * NANOSECONDS_PER_DAY
 def statement_notes(
     record: MonthRecord,
     all_facts: list[Fact],
+    *,
     zone: ZoneInfo,
     overheads: FleetOverheads | None,
-    *,
     columns: Collection[str],
     keeps_idle: bool,
 ) -> Iterator[str]:
@@ -38,7 +38,7 @@ def statement_notes(
         zone: the time zone of months.
         overheads: overheads of the fleet; `None` where they were not read.
         columns: the columns that lines are by.
-        keeps_idle: whether idle cost stays in the lines of its owners.
+        keeps_idle: whether lines show idle cost, and show it where it accrued.
     """
     money = facts.measured(all_facts, "money of owners")
     phased = [fact for fact in money if fact.phase is not None]

@@ -1,17 +1,21 @@
 """Statements of a period: a month by one thing, and a chargeback by any columns. Both sum to it. Pure.
 
-A period is a list of facts: values, each with what it measures and what it is of. A statement adds them up by
-labels. All money is there in three views, by owner, component and GPU: lines divide one of them.
+A period is a list of facts. A fact is a value with its measure, such as "GPU time", and with what it is of,
+such as a product and a server. A line of a statement adds up the facts that agree in its columns.
+Money is there in three views, of owners, of components and of GPUs. Each view has all money.
+The lines of a statement divide one of these views.
+
+`_StatementLayout` decides which facts lines add up (`measures`), and which amounts are shown (`shown`).
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 from exporter.cost.money import add
 from exporter.finance import facts
-from exporter.finance.facts import ADJUSTED, Fact, Measure, MoneyView
+from exporter.finance.facts import Fact, Measure, MoneyView
 from exporter.finance.fleet.overheads import FleetOverheads
 from exporter.finance.redistribution import Idle, moved_idle, overhead_facts
 from exporter.finance.statement_notes import statement_notes
@@ -19,7 +23,7 @@ from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import ESTIMATE, MonthRecord
 from exporter.units import Instant, Nanoseconds, Picodollars
 
-Report = Literal["month", "chargeback"]
+StatementKind = Literal["month", "chargeback"]
 
 MonthBy = Literal["product", "team", "server", "model", "component", "gpu"]
 """What a month has lines by."""
@@ -33,51 +37,8 @@ Labels = tuple[str, ...]
 """Names of label columns, or the values of a line in them."""
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
-    """One division of all money, and what else is known of its rows."""
-
-    money: MoneyView
-    """The measure of the facts that lines divide; those of the other views are the same money again."""
-    measures: frozenset[Measure]
-    """Measures of the facts that add to lines.
-
-    Unpriced time is GPU time without a price yet, and an overhead is beside all money.
-    """
-    has_phases: bool
-    """Whether its money has a phase, such as idle, and its rows have tokens: those of owners alone."""
-    has_gpu_time: bool
-    """Whether its rows have GPU time: a component of cost has none."""
-    has_price_basis: bool
-    """Whether the part at estimated prices is known: not by GPU."""
-
-
-_OWNERS: Final = _View(
-    "money of owners",
-    # Money of owners has no price basis: the part at estimated prices is taken from money of components.
-    frozenset({"money of owners", "money of components", "GPU time", "unpriced time", "tokens", "overhead"}),
-    has_phases=True,
-    has_gpu_time=True,
-    has_price_basis=True,
-)
-_COMPONENTS: Final = _View(
-    "money of components",
-    frozenset({"money of components", "overhead"}),
-    has_phases=False,
-    has_gpu_time=False,
-    has_price_basis=True,
-)
-_GPUS: Final = _View(
-    "money of GPUs",
-    frozenset({"money of GPUs", "GPU time of GPUs", "unpriced time", "overhead"}),
-    has_phases=False,
-    has_gpu_time=True,
-    has_price_basis=False,
-)
-
-
-class ReportError(Exception):
-    """There is no such report; the message says what there is."""
+class UnknownMonthError(Exception):
+    """The ledger has nothing of a month; the message says which months it has."""
 
 
 @dataclass(slots=True)
@@ -95,7 +56,7 @@ class StatementLine:
     adjusted: Picodollars = 0
     """The part of `money` that is posted corrections."""
     unpriced: Nanoseconds = 0
-    """Unpriced GPU time. Its price will tell what part of it is chargeable."""
+    """Unpriced GPU time. A later price decides which part of it is chargeable."""
     gpu_time: Nanoseconds = 0
     """Chargeable GPU time."""
     tokens: dict[str, int] = field(default_factory=dict)
@@ -104,17 +65,18 @@ class StatementLine:
     """A part of the overheads of the fleet, which is not in `money`."""
 
     def add(self, fact: Fact, view: MoneyView) -> None:
-        """Add a fact to lines that divide a view of money."""
-        if fact.measure == view:
-            self._add_money(fact)
-        # Lines of owners divide other money, and take from this its part at estimated prices alone.
-        if fact.measure == "money of components" and fact.basis == ESTIMATE:
-            self.estimated += fact.value
+        """Add a fact to the line, which divides a view of money."""
         match fact.measure:
+            case "money of owners" | "money of components" | "money of GPUs":
+                # Of money of owners, only the same money of components has the price basis.
+                if fact.basis == ESTIMATE:
+                    self.estimated += fact.value
+                if fact.measure == view:
+                    self.add_money(fact)
             case "GPU time" | "GPU time of GPUs":
                 self.gpu_time += fact.value
             case "unpriced time":
-                # The hours of a host whose GPUs nobody counted are no GPU-hours: a note has them.
+                # A note has the hours of a host whose GPUs nobody counted: they are no GPU-hours.
                 if not fact.is_time_of_host:
                     self.unpriced += fact.value
             case "overhead":
@@ -122,10 +84,10 @@ class StatementLine:
             case "tokens":
                 add(self.tokens, fact.kind or "", fact.value)
 
-    def _add_money(self, fact: Fact) -> None:
-        """Add money that lines divide, and count the parts of it that are known apart."""
+    def add_money(self, fact: Fact) -> None:
+        """Add money that lines divide, and count it in the parts that it belongs to."""
         self.money += fact.value
-        if fact.name == ADJUSTED:
+        if fact.is_adjustment:
             self.adjusted += fact.value
         if fact.phase is not None:
             self.itemized += fact.value
@@ -134,16 +96,29 @@ class StatementLine:
 
     @property
     def has_values(self) -> bool:
-        """Whether anything in it is not zero. Parts of money count, since they may cancel each other."""
+        """Whether any amount is not zero. Parts of money count, since they may cancel each other."""
         money = (self.money, self.itemized, self.idle, self.estimated, self.adjusted, self.overhead)
         return any((*money, self.gpu_time, self.unpriced, *self.tokens.values()))
+
+
+class ShownAmounts(NamedTuple):
+    """Which amounts a statement shows of each line, besides its money."""
+
+    idle: bool
+    """Idle cost and its ratio."""
+    estimated: bool
+    """The money at estimated prices."""
+    gpu_time: bool
+    """GPU time, chargeable and unpriced."""
+    tokens: bool
+    """Tokens by their kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A period by something. The money of `lines` sums to all that was posted in it."""
 
-    report: Report
+    kind: StatementKind
     month: str
     columns: Labels
     """Names of the labels."""
@@ -153,14 +128,7 @@ class Statement:
     to_date: bool
     """Whether the period goes on."""
     lines: tuple[StatementLine, ...]
-    tells_idle: bool
-    """Whether lines tell their idle part."""
-    tells_estimated: bool
-    """Whether lines tell their part at estimated prices."""
-    tells_gpu_time: bool
-    """Whether lines tell their GPU time, and their unpriced GPU time."""
-    tells_tokens: bool
-    """Whether lines tell their tokens."""
+    shows: ShownAmounts
     notes: tuple[str, ...]
     """Sentences, without their stop, on what the numbers leave open."""
     adjustments: tuple[Adjustment, ...] = ()
@@ -180,49 +148,74 @@ class ChargebackLayout:
 
 BY_PRODUCT_AND_TEAM: Final = ChargebackLayout()
 
+_MEASURES: Final[Mapping[MoneyView, frozenset[Measure]]] = {
+    "money of owners": frozenset(
+        # Money of components is the same money again. Its price basis makes the estimated part of a line.
+        {"money of owners", "money of components", "GPU time", "unpriced time", "tokens", "overhead"}
+    ),
+    # A component of cost has no GPU time.
+    "money of components": frozenset({"money of components", "overhead"}),
+    # No history has the price basis, the phases or the tokens of a GPU.
+    "money of GPUs": frozenset({"money of GPUs", "GPU time of GPUs", "unpriced time", "overhead"}),
+}
+"""Measures of the facts that lines add up, by the view of money that they divide."""
+
 
 @dataclass(frozen=True, slots=True)
 class _StatementLayout:
-    """What a statement divides by what, and so what its lines can tell."""
+    """The columns of a statement, and the money that its lines divide."""
 
-    report: Report
+    kind: StatementKind
     columns: Labels
     """Names of the labels."""
-    view: _View = _OWNERS
+    view: MoneyView = "money of owners"
     """The money that lines divide."""
     idle: Idle | None = None
     """Where idle cost of owners goes.
 
-    None: it stays in the line of its owner.
-    spread: lines of owners carry it by their busy cost, each with its idle part.
-    apart: it has a line of its own, so that no line has an idle part.
+    `None`: it stays in the line of its owner.
+    spread: lines of owners carry it in proportion to their busy cost.
+    apart: it has a line of its own.
     """
 
     @property
-    def has_price_basis(self) -> bool:
-        """Whether the price basis of the money of a line is known: it is not by model."""
-        return self.view.has_price_basis and "model" not in self.columns
-
-    @property
     def measures(self) -> frozenset[Measure]:
-        """Measures of the facts that add to lines."""
-        measures = self.view.measures
-        return measures if self.has_price_basis else measures - {"money of components"}
+        """Measures of the facts that lines add up."""
+        measures = _MEASURES[self.view]
+        # The price basis is known neither by model nor of idle cost that moved to other lines.
+        is_basis_known = "model" not in self.columns and self.idle is None
+        return measures if is_basis_known else measures - {"money of components"}
 
-    @property
-    def keeps_idle(self) -> bool:
-        """Whether lines of owners have the idle cost that accrued to them."""
-        return self.view.has_phases and self.idle is None
+    def shown(self, *, has_history: bool) -> ShownAmounts:
+        """The amounts that a statement shows of each line.
 
-    @property
-    def tells_idle(self) -> bool:
-        """Whether lines tell their idle part."""
-        return self.view.has_phases and self.idle != "apart"
+        Args:
+            has_history: whether phases, GPU time and tokens of the period are known. Without them its totals
+                are known, by product, team and price basis.
+        """
+        measures = self.measures
+        return ShownAmounts(
+            # The idle line of `apart` is all idle cost, and the other lines have none.
+            idle=has_history and self.view == "money of owners" and self.idle != "apart",
+            estimated="money of components" in measures,
+            gpu_time=has_history and "unpriced time" in measures,
+            tokens=has_history and "tokens" in measures,
+        )
 
-    @property
-    def tells_estimated(self) -> bool:
-        """Whether lines tell their part at estimated prices: idle cost that moves has no price basis."""
-        return self.has_price_basis and self.idle is None
+    def lines(self, all_facts: Iterable[Fact]) -> tuple[StatementLine, ...]:
+        """Lines by columns, the dearest of all or of each day first; a line without a value is left out."""
+        measures = self.measures
+        lines: dict[Labels, StatementLine] = {}
+        for fact in all_facts:
+            if fact.measure in measures:
+                labels = fact.labels(self.columns)
+                line = lines.setdefault(labels, StatementLine(labels))
+                line.add(fact, self.view)
+        ordered = sorted(lines.values(), key=lambda line: (-line.money, line.labels))
+        if "day" in self.columns:
+            day_column = self.columns.index("day")
+            ordered.sort(key=lambda line: line.labels[day_column])  # stable: the dearest of a day stays first
+        return tuple(line for line in ordered if line.has_values)
 
 
 _MONTH_LAYOUTS: Final[Mapping[MonthBy, _StatementLayout]] = {
@@ -230,14 +223,15 @@ _MONTH_LAYOUTS: Final[Mapping[MonthBy, _StatementLayout]] = {
     "team": _StatementLayout("month", ("team",)),
     "server": _StatementLayout("month", ("namespace", "server")),
     "model": _StatementLayout("month", ("model",)),
-    "component": _StatementLayout("month", ("component",), _COMPONENTS),
-    "gpu": _StatementLayout("month", ("uuid", "gpu_model"), _GPUS),
+    "component": _StatementLayout("month", ("component",), "money of components"),
+    "gpu": _StatementLayout("month", ("uuid", "gpu_model"), "money of GPUs"),
 }
 
 
 def month_statement(
     record: MonthRecord,
     by: MonthBy,
+    *,
     current_month: str,
     zone: ZoneInfo,
     overheads: FleetOverheads | None = None,
@@ -252,64 +246,69 @@ def month_statement(
         overheads: overheads of the fleet, which lines carry beside their own cost.
 
     Raises:
-        ReportError: the ledger has nothing of that month.
+        UnknownMonthError: the ledger has nothing of that month.
     """
-    return _statement(record, _MONTH_LAYOUTS[by], current_month, zone=zone, overheads=overheads)
+    layout = _MONTH_LAYOUTS[by]
+    return _statement(record, layout, current_month=current_month, zone=zone, overheads=overheads)
 
 
 def chargeback_statement(
     record: MonthRecord,
+    layout: ChargebackLayout = BY_PRODUCT_AND_TEAM,
+    *,
     current_month: str,
     zone: ZoneInfo,
-    layout: ChargebackLayout = BY_PRODUCT_AND_TEAM,
     overheads: FleetOverheads | None = None,
 ) -> Statement:
     """A month by columns of owners; an owner that no rule names has lines too.
 
     Args:
         record: the month; with its days where the layout is by day.
+        layout: columns, and what becomes of idle cost.
         current_month: the month that goes on now.
         zone: the time zone of months.
-        layout: columns, and what becomes of idle cost.
         overheads: overheads of the fleet, which lines carry beside their own cost.
 
     Raises:
-        ReportError: the ledger has nothing of that month.
+        UnknownMonthError: the ledger has nothing of that month.
     """
-    statement_layout = _StatementLayout("chargeback", layout.by, idle=layout.idle)
-    return _statement(record, statement_layout, current_month, zone=zone, overheads=overheads)
+    by_owner = _StatementLayout("chargeback", layout.by, idle=layout.idle)
+    return _statement(record, by_owner, current_month=current_month, zone=zone, overheads=overheads)
 
 
 def _statement(
     record: MonthRecord,
     layout: _StatementLayout,
-    current_month: str,
     *,
+    current_month: str,
     zone: ZoneInfo,
     overheads: FleetOverheads | None,
 ) -> Statement:
     """The statement of a period in a layout."""
     refuse_unknown(record)
     all_facts = facts.facts_of(record, by_day="day" in layout.columns)
+    shows = layout.shown(has_history=record.sums is not None)
+    # All facts again, with idle cost as facts of its new owners, or of none and with the name (idle).
     moved = moved_idle(all_facts, layout.idle)
-    # Who carries overheads is decided by what accrued to whom, wherever idle cost is shown.
-    carried = [] if overheads is None else overhead_facts(all_facts, layout.view.money, overheads)
+    # Who carries overheads depends on the cost that accrued to each owner, before idle cost moved.
+    carried = [] if overheads is None else overhead_facts(all_facts, layout.view, overheads)
     notes = statement_notes(
-        record, all_facts, zone, overheads, columns=layout.columns, keeps_idle=layout.keeps_idle
+        record,
+        all_facts,
+        zone=zone,
+        overheads=overheads,
+        columns=layout.columns,
+        keeps_idle=shows.idle and layout.idle is None,
     )
-    has_history = record.sums is not None
     return Statement(
-        report=layout.report,
+        kind=layout.kind,
         month=record.month,
         columns=layout.columns,
         ledger=record.ledger,
         last_commit=record.last_commit,
         to_date=record.month == current_month,
-        lines=_lines([*moved.facts, *carried], layout),
-        tells_idle=has_history and layout.tells_idle,
-        tells_estimated=layout.tells_estimated,
-        tells_gpu_time=has_history and layout.view.has_gpu_time,
-        tells_tokens=has_history and layout.view.has_phases,
+        lines=layout.lines([*moved.facts, *carried]),
+        shows=shows,
         notes=(*moved.notes, *notes),
         adjustments=record.adjustments,
         overheads=overheads,
@@ -320,27 +319,13 @@ def refuse_unknown(record: MonthRecord) -> None:
     """Refuse a month of which the ledger has nothing.
 
     Raises:
-        ReportError: it has nothing of it; the message says what it has.
+        UnknownMonthError: the ledger has nothing of the month.
     """
     if record.month in record.months:
         return
     months = ", ".join(record.months)
     if record.ledger:
         available = f"it has {months}" if months else "it is empty: a daemon posts from its second tick on"
-        raise ReportError(f"the ledger has nothing of {record.month}: {available}")
+        raise UnknownMonthError(f"the ledger has nothing of {record.month}: {available}")
     available = f"they have {months}" if months else "they are empty"
-    raise ReportError(f"the ledgers have nothing of {record.month}: {available}")
-
-
-def _lines(all_facts: Iterable[Fact], layout: _StatementLayout) -> tuple[StatementLine, ...]:
-    """Lines by columns, the dearest of all or of each day first; lines without a value are left out."""
-    lines: dict[Labels, StatementLine] = {}
-    for fact in all_facts:
-        if fact.measure in layout.measures:
-            labels = fact.labels(layout.columns)
-            lines.setdefault(labels, StatementLine(labels)).add(fact, layout.view.money)
-    ordered = sorted(lines.values(), key=lambda line: (-line.money, line.labels))
-    if "day" in layout.columns:
-        day_column = layout.columns.index("day")
-        ordered.sort(key=lambda line: line.labels[day_column])  # stable: the dearest of a day stays first
-    return tuple(line for line in ordered if line.has_values)
+    raise UnknownMonthError(f"the ledgers have nothing of {record.month}: {available}")

@@ -31,7 +31,7 @@ from typing import Final, Literal
 from exporter.cost.money import add
 from exporter.cost.postings import CostOwner
 from exporter.finance import facts
-from exporter.finance.facts import ADJUSTED, Fact
+from exporter.finance.facts import Fact
 from exporter.ledger.history import MonthRecord
 from exporter.readings import ServerKey
 from exporter.tariff.tariff import ENERGY, HARDWARE
@@ -211,7 +211,7 @@ class _Period:
                 for fact in facts.measured(every, "money of owners")
                 if scope.product in (None, fact.product)
             ]
-            self.corrections = sum(fact.value for fact in money if fact.name == ADJUSTED)
+            self.corrections = sum(fact.value for fact in money if fact.is_adjustment)
             self.total = sum(fact.value for fact in money) + self.fleet_overheads
         self.not_itemized = self.total - known - self.corrections - self.fleet_overheads
 

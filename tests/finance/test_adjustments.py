@@ -70,7 +70,7 @@ def test_a_correction_is_in_its_products_money_or_in_a_row_of_its_own(
     by: MonthBy, rows: dict[tuple[str, ...], int]
 ) -> None:
     """100.00 - 12.34 = 87.66 dollars, whatever they are by; what waits is in none."""
-    statement = month_statement(RECORD, by, "2026-11", UTC)
+    statement = month_statement(RECORD, by, current_month="2026-11", zone=UTC)
     assert {line.labels: line.money for line in statement.lines} == {
         labels: cents * CENT for labels, cents in rows.items()
     }
@@ -103,20 +103,20 @@ def test_what_idle_is_a_part_of_is_told_where_it_is_not_all(
 ) -> None:
     """Not of a month whose money all has a phase; adjustments are named where some are posted."""
     record = replace(RECORD, adjustments=adjustments, cells={CELL: dollars * DOLLAR})
-    notes = month_statement(record, "product", "2026-11", UTC).notes
+    notes = month_statement(record, "product", current_month="2026-11", zone=UTC).notes
     assert [note for note in notes if note.startswith("idle")] == sentences
 
 
 def test_idle_parts_are_of_what_the_gpus_did() -> None:
     """A quarter of the 100 dollars was idle; a refund changes nothing of it."""
-    (row,) = json.loads(as_json(chargeback_statement(RECORD, "2026-11", UTC)))["rows"]
+    (row,) = json.loads(as_json(chargeback_statement(RECORD, current_month="2026-11", zone=UTC)))["rows"]
     assert (row["dollars"], row["idle_dollars"], row["idle_ratio"]) == (87.66, 25.0, 0.25)
     assert row["adjustment_dollars"] == -12.34
 
 
 def test_a_table_for_people() -> None:
     """The row, its sign and the notes."""
-    assert text(month_statement(RECORD, "component", "2026-11", UTC)) == (
+    assert text(month_statement(RECORD, "component", current_month="2026-11", zone=UTC)) == (
         "2026-10, ledger 11111111-2222-4333-8444-555555555555, as of 2026-10-31T00:00:10Z\n"
         "\n"
         "component   dollars\n"
@@ -136,7 +136,7 @@ def test_a_table_for_people() -> None:
 
 def test_csv_has_the_row_and_no_reasons() -> None:
     """A refund stays a number; words for people are not for spreadsheets."""
-    assert as_csv(month_statement(RECORD, "component", "2026-11", UTC)) == (
+    assert as_csv(month_statement(RECORD, "component", current_month="2026-11", zone=UTC)) == (
         "month,component,dollars,estimated_dollars,adjustment_dollars,to_date\n"
         "2026-10,rent,100.00,0.00,0.00,false\n"
         "2026-10,adjustment,-12.34,0.00,-12.34,false\n"
@@ -145,7 +145,7 @@ def test_csv_has_the_row_and_no_reasons() -> None:
 
 def test_json_has_them_as_rows() -> None:
     """Exact beside dollars; `posted` is null while it waits."""
-    document = json.loads(as_json(month_statement(RECORD, "gpu", "2026-11", UTC)))
+    document = json.loads(as_json(month_statement(RECORD, "gpu", current_month="2026-11", zone=UTC)))
     assert document["adjustments"] == [
         {
             "number": 3,
@@ -172,7 +172,9 @@ def test_json_has_them_as_rows() -> None:
     ]
     assert document["total"]["picodollars"] == 87_660_000_000_000
     assert (
-        json.loads(as_json(month_statement(replace(RECORD, adjustments=()), "gpu", "", UTC)))["adjustments"]
+        json.loads(
+            as_json(month_statement(replace(RECORD, adjustments=()), "gpu", current_month="", zone=UTC))
+        )["adjustments"]
         == []
     )
 
@@ -180,14 +182,14 @@ def test_json_has_them_as_rows() -> None:
 def test_a_correction_is_not_money_without_history() -> None:
     """Of 60 dollars that an earlier release posted, less 12.34, exactly 60 are not itemized."""
     older = replace(RECORD, cells={CELL: 160 * DOLLAR - 1234 * CENT})
-    statement = month_statement(older, "model", "2026-11", UTC)
+    statement = month_statement(older, "model", current_month="2026-11", zone=UTC)
     assert {line.labels: line.money for line in statement.lines} == {
         ("llama-8b",): 100 * DOLLAR,
         ("(not itemized)",): 60 * DOLLAR,
         ("(adjustment)",): -1234 * CENT,
     }
     assert statement.notes[0].startswith("60.00 dollars are known by product and team only")
-    bare = month_statement(replace(older, sums=None), "component", "2026-11", UTC)
+    bare = month_statement(replace(older, sums=None), "component", current_month="2026-11", zone=UTC)
     assert {line.labels: line.money for line in bare.lines} == {
         ("(not itemized)",): 160 * DOLLAR,
         ("adjustment",): -1234 * CENT,
@@ -197,7 +199,10 @@ def test_a_correction_is_not_money_without_history() -> None:
 def test_a_month_that_only_waits() -> None:
     """It has no row, nothing in the total, and the note."""
     statement = month_statement(
-        replace(RECORD, cells={}, sums=HistorySums(), adjustments=(WAITS,)), "server", "2026-11", UTC
+        replace(RECORD, cells={}, sums=HistorySums(), adjustments=(WAITS,)),
+        "server",
+        current_month="2026-11",
+        zone=UTC,
     )
     assert statement.lines == ()
     assert text(statement).splitlines()[-1].startswith("adjustment 4 waits for the daemon and is in no sum: ")
@@ -207,7 +212,9 @@ def test_a_month_that_only_waits() -> None:
 def test_a_reason_that_came_by_hand_moves_no_cursor() -> None:
     """The verb lets no such text in; a person with a shell might."""
     hostile = replace(REFUND, reason='\x1b[2J"\ntotal 0.00')
-    output = text(month_statement(replace(RECORD, adjustments=(hostile,)), "product", "2026-11", UTC))
+    output = text(
+        month_statement(replace(RECORD, adjustments=(hostile,)), "product", current_month="2026-11", zone=UTC)
+    )
     assert output.splitlines()[-1].endswith('team assistants: "?[2J"?total 0.00".')
 
 
@@ -245,8 +252,8 @@ def test_every_report_reconciles_with_corrections(
     exact = retained + older + corrected
     cents = (exact * 2 + CENT) // (CENT * 2)
     for statement in (
-        *(month_statement(record, by, "", UTC) for by in MONTH_BYS),
-        chargeback_statement(record, "", UTC),
+        *(month_statement(record, by, current_month="", zone=UTC) for by in MONTH_BYS),
+        chargeback_statement(record, current_month="", zone=UTC),
     ):
         document = json.loads(as_json(statement))
         assert (
@@ -255,6 +262,7 @@ def test_every_report_reconciles_with_corrections(
         printed = list(csv.DictReader(io.StringIO(as_csv(statement))))
         assert sum(round(float(row["dollars"]) * 100) for row in printed) == cents
     by_component = {
-        line.labels[0]: line.money for line in month_statement(record, "component", "", UTC).lines
+        line.labels[0]: line.money
+        for line in month_statement(record, "component", current_month="", zone=UTC).lines
     }
     assert by_component.get("adjustment", 0) == corrected

@@ -89,7 +89,7 @@ def lines(statement: Statement) -> dict[tuple[str, ...], int]:
 
 
 def by(*columns: Column, idle: Idle | None = None) -> Statement:
-    return chargeback_statement(RECORD, "2026-11", UTC, ChargebackLayout(columns, idle))
+    return chargeback_statement(RECORD, ChargebackLayout(columns, idle), current_month="2026-11", zone=UTC)
 
 
 def test_columns_in_any_combination() -> None:
@@ -200,7 +200,9 @@ def test_owners_that_have_no_days_are_in_a_chargeback_by_day() -> None:
         MonthKey(UNASSIGNED, UNASSIGNED, "configured", "2026-10"): 40 * DOLLAR,
     }
     record = replace(RECORD, cells=cells, sums=sums)
-    statement = chargeback_statement(record, "2026-11", UTC, ChargebackLayout(("day", "product", "model")))
+    statement = chargeback_statement(
+        record, ChargebackLayout(("day", "product", "model")), current_month="2026-11", zone=UTC
+    )
 
     assert [
         (*line.labels, line.money // DOLLAR, line.idle // DOLLAR, line.gpu_time // HOUR)
@@ -218,7 +220,9 @@ def test_owners_that_have_no_days_are_in_a_chargeback_by_day() -> None:
         in statement.notes
     )
     for idle in IDLE_FORMS:
-        moved = chargeback_statement(record, "2026-11", UTC, ChargebackLayout(("day", "product"), idle))
+        moved = chargeback_statement(
+            record, ChargebackLayout(("day", "product"), idle), current_month="2026-11", zone=UTC
+        )
         assert sum(line.money for line in moved.lines) == sum(cells.values())
 
 
@@ -232,7 +236,23 @@ def test_idle_cost_apart() -> None:
         ("search", 25, 20),
     ]
     assert statement.notes[0] == "80.00 dollars of idle cost, unallocated GPUs included, are apart"
-    assert not statement.tells_idle
+    assert not statement.shows.idle
+
+
+def test_an_owner_of_idle_cost_at_estimated_prices_has_no_line_where_idle_cost_is_apart() -> None:
+    """All of its money and GPU time moved. No column shows the estimated part, so it makes no line."""
+    sums = HistorySums()
+    sums.cost[OwnerPhase(FREE, "idle")] = 30 * DOLLAR
+    sums.held[OwnerPhase(FREE, "idle")] = 30 * HOUR
+    sums.server_cost[ServerOwner(*FREE[:4]), "rent", "estimate"] = 30 * DOLLAR
+    cells = {MonthKey(UNASSIGNED, UNASSIGNED, "estimate", "2026-10"): 30 * DOLLAR}
+    record = replace(RECORD, cells=cells, sums=sums, days={}, adjustments=())
+
+    statement = chargeback_statement(
+        record, ChargebackLayout(("product",), "apart"), current_month="2026-11", zone=UTC
+    )
+
+    assert lines(statement) == {("(idle)",): 30}
 
 
 def test_idle_cost_spread() -> None:
@@ -265,7 +285,9 @@ def test_idle_cost_that_nobody_can_carry_stays() -> None:
         sums=sums,
         adjustments=(),
     )
-    statement = chargeback_statement(record, "2026-11", UTC, ChargebackLayout(("product",), "spread"))
+    statement = chargeback_statement(
+        record, ChargebackLayout(("product",), "spread"), current_month="2026-11", zone=UTC
+    )
 
     assert lines(statement) == {("chat",): 40, (UNASSIGNED,): 30}
     assert statement.notes[0] == "70.00 dollars of idle cost stay where they are: no owner has busy cost"
@@ -274,7 +296,9 @@ def test_idle_cost_that_nobody_can_carry_stays() -> None:
 def test_overheads_are_a_column_of_their_own() -> None:
     """287 dollars of staff over 287 GPU-hours: a dollar for each. 283 without, 570 with."""
     overheads = FleetOverheads({"staff": 287 * DOLLAR})
-    statement = chargeback_statement(RECORD, "2026-11", UTC, ChargebackLayout(("product",)), overheads)
+    statement = chargeback_statement(
+        RECORD, ChargebackLayout(("product",)), current_month="2026-11", zone=UTC, overheads=overheads
+    )
     rows = list(csv.DictReader(io.StringIO(as_csv(statement))))
     document = json.loads(as_json(statement))
 
@@ -299,7 +323,9 @@ def test_overheads_are_a_column_of_their_own() -> None:
 def test_overheads_by_day_follow_gpu_time() -> None:
     """127 hours of chat-8b: 100 on the first day and 27 on the second."""
     overheads = FleetOverheads({"staff": 287 * DOLLAR})
-    statement = chargeback_statement(RECORD, "2026-11", UTC, ChargebackLayout(("day", "model")), overheads)
+    statement = chargeback_statement(
+        RECORD, ChargebackLayout(("day", "model")), current_month="2026-11", zone=UTC, overheads=overheads
+    )
 
     assert {line.labels: line.overhead // DOLLAR for line in statement.lines if line.overhead} == {
         ("2026-10-01", "llama-8b"): 100,
@@ -315,7 +341,7 @@ def test_a_month_without_history() -> None:
     """An early release knew products and teams: all of it is there, by anything."""
     record = replace(RECORD, sums=None, days={}, adjustments=())
     statement = chargeback_statement(
-        record, "2026-11", UTC, ChargebackLayout(("day", "product", "model"), "spread")
+        record, ChargebackLayout(("day", "product", "model"), "spread"), current_month="2026-11", zone=UTC
     )
 
     assert sum(line.money for line in statement.lines) == 283 * DOLLAR
@@ -327,8 +353,12 @@ def test_a_month_without_history() -> None:
 def test_every_layout_has_the_same_total(columns: tuple[Column, ...], idle: Idle | None) -> None:
     """283 dollars, 287 GPU-hours and 200 tokens; and every coarser one is the sum of a finer one."""
     overheads = FleetOverheads({"staff": 10**15 + 7})
-    statement = chargeback_statement(RECORD, "2026-11", UTC, ChargebackLayout(columns, idle), overheads)
-    finest = chargeback_statement(RECORD, "2026-11", UTC, ChargebackLayout(COLUMNS, idle), overheads)
+    statement = chargeback_statement(
+        RECORD, ChargebackLayout(columns, idle), current_month="2026-11", zone=UTC, overheads=overheads
+    )
+    finest = chargeback_statement(
+        RECORD, ChargebackLayout(COLUMNS, idle), current_month="2026-11", zone=UTC, overheads=overheads
+    )
 
     for each in (statement, finest):
         assert sum(line.money for line in each.lines) == 283 * DOLLAR
@@ -367,8 +397,16 @@ def test_sums_over_days_are_the_amounts_without_days(
     rule = SpreadRule(basis, {"chat": 3, "search": 1} if basis == "shares" else {})  # type: ignore[arg-type]
     overheads = FleetOverheads({"staff": staff}, rule)
     columns: tuple[Column, ...] = ("product", "team", "namespace", "server", "model")
-    coarse = chargeback_statement(record, "2026-11", UTC, ChargebackLayout(columns, idle), overheads)
-    fine = chargeback_statement(record, "2026-11", UTC, ChargebackLayout(("day", *columns), idle), overheads)
+    coarse = chargeback_statement(
+        record, ChargebackLayout(columns, idle), current_month="2026-11", zone=UTC, overheads=overheads
+    )
+    fine = chargeback_statement(
+        record,
+        ChargebackLayout(("day", *columns), idle),
+        current_month="2026-11",
+        zone=UTC,
+        overheads=overheads,
+    )
     summed: dict[tuple[str, ...], list[int]] = {}
     for line in fine.lines:
         sums = summed.setdefault(line.labels[1:], [0, 0, 0, 0])
@@ -391,7 +429,7 @@ def test_days_that_are_not_known_are_named() -> None:
 
     assert (
         "5.00 dollars of 2026-10 have no known day and are not in this report"
-        in chargeback_statement(record, "", UTC).notes
+        in chargeback_statement(record, current_month="", zone=UTC).notes
     )
 
 
@@ -400,7 +438,7 @@ def test_hours_of_a_host_without_known_gpus_are_no_gpu_hours(by: tuple[Column, .
     """A GPU waits one hour for its price, and a host three for its number of GPUs, as in `report month`."""
     sums = HistorySums(unpriced={(Gpu("GPU-1", "H100"), CHAT): HOUR, (UNCOUNTED, CHAT): 3 * HOUR})
     record = replace(RECORD, cells={}, sums=sums, days={}, adjustments=())
-    (line,) = chargeback_statement(record, "", UTC, ChargebackLayout(by)).lines
+    (line,) = chargeback_statement(record, ChargebackLayout(by), current_month="", zone=UTC).lines
     assert line.unpriced == HOUR
 
 
@@ -409,7 +447,7 @@ def test_a_gpu_that_was_never_listed_waits_in_its_line_as_in_the_note() -> None:
     sums = HistorySums(unpriced={(Gpu("unseen", "H100"), CHAT): 2 * HOUR, (UNCOUNTED, CHAT): 3 * HOUR})
     record = replace(RECORD, cells={}, sums=sums, days={}, adjustments=())
 
-    statement = chargeback_statement(record, "", UTC)
+    statement = chargeback_statement(record, current_month="", zone=UTC)
 
     assert [line.unpriced for line in statement.lines] == [2 * HOUR]
     assert "2.0000 of 2.0000 GPU-hours have no price: they cost nothing here" in statement.notes

@@ -36,7 +36,7 @@ def incomplete() -> FleetMonth:
 
 
 def products(fleet: FleetMonth) -> Statement:
-    return month_statement(fleet.record, "product", "2026-11", fleet.zone)
+    return month_statement(fleet.record, "product", current_month="2026-11", zone=fleet.zone)
 
 
 def test_a_whole_fleet_for_people() -> None:
@@ -183,7 +183,9 @@ def test_a_chargeback_of_a_month_that_goes_on() -> None:
     """To date, of hosts that reported within the hour."""
     now = OCTOBER + 24 * HOUR
     fleet = combine([host_month("a", 250 * CENT, last=now, covered=24 * HOUR)], now)
-    text = sheet(chargeback_statement(fleet.record, "2026-10", fleet.zone), "table", fleet=fleet)
+    text = sheet(
+        chargeback_statement(fleet.record, current_month="2026-10", zone=fleet.zone), "table", fleet=fleet
+    )
 
     assert text.startswith(
         "2026-10 to date, one ledger, time zone UTC, as of 2026-10-02T00:00:00Z\n\nNothing"

@@ -17,8 +17,8 @@ from exporter.finance.statement import as_csv, as_json, sheet, text
 from exporter.finance.statements import (
     MONTH_BYS,
     MonthBy,
-    ReportError,
     Statement,
+    UnknownMonthError,
     chargeback_statement,
     month_statement,
 )
@@ -93,7 +93,9 @@ def lines(statement: Statement) -> dict[tuple[str, ...], int]:
 def test_each_grouping_by_hand() -> None:
     """1,599.01 dollars, told six ways."""
     half = CENT // 2
-    assert {by: lines(month_statement(RECORD, by, "2026-11", UTC)) for by in MONTH_BYS} == {
+    assert {
+        by: lines(month_statement(RECORD, by, current_month="2026-11", zone=UTC)) for by in MONTH_BYS
+    } == {
         "product": {
             ("chat",): 1200 * DOLLAR,
             ("search",): 300 * DOLLAR + half,
@@ -117,7 +119,7 @@ def test_each_grouping_by_hand() -> None:
 
 def test_a_chargeback_for_people() -> None:
     """Half cents of two lines make one: the first of equals gets it, and the column sums to the total."""
-    assert text(chargeback_statement(RECORD, "2026-11", UTC)) == (
+    assert text(chargeback_statement(RECORD, current_month="2026-11", zone=UTC)) == (
         "2026-10, ledger 11111111-2222-4333-8444-555555555555, as of 2026-11-01T00:00:00Z\n"
         "\n"
         "product     team         dollars    idle  idle %  GPU-hours  prompt tokens  cached prompt tokens"
@@ -144,12 +146,12 @@ def test_a_chargeback_for_people() -> None:
 
 def test_components_and_gpus_tell_what_they_can() -> None:
     """A component has no GPU-hours, and neither has tokens."""
-    assert as_csv(month_statement(RECORD, "component", "2026-11", UTC)) == (
+    assert as_csv(month_statement(RECORD, "component", current_month="2026-11", zone=UTC)) == (
         "month,component,dollars,estimated_dollars,adjustment_dollars,to_date\n"
         "2026-10,rent,1399.01,300.01,0.00,false\n"
         "2026-10,energy,200.00,0.00,0.00,false\n"
     )
-    assert as_csv(month_statement(RECORD, "gpu", "2026-11", UTC)) == (
+    assert as_csv(month_statement(RECORD, "gpu", current_month="2026-11", zone=UTC)) == (
         "month,uuid,gpu_model,dollars,gpu_hours,adjustment_dollars,unpriced_gpu_hours,to_date\n"
         "2026-10,GPU-0,H100,1499.01,450.0000,0.00,0.0000,false\n"
         "2026-10,GPU-1,L4,100.00,50.0000,0.00,30.0000,false\n"
@@ -158,7 +160,7 @@ def test_components_and_gpus_tell_what_they_can() -> None:
 
 def test_json_has_exact_money_beside_cents() -> None:
     """Both sum to the total."""
-    document = json.loads(as_json(month_statement(RECORD, "server", "2026-10", UTC)))
+    document = json.loads(as_json(month_statement(RECORD, "server", current_month="2026-10", zone=UTC)))
     first = document["rows"][0]
     assert first == {
         "namespace": "llm",
@@ -201,7 +203,9 @@ def test_machines_are_told_how_far_money_is_to_be_believed(by: MonthBy, rows: li
     What books do not know by model or GPU has no column.
     """
     for current, to_date in (("2026-11", "false"), ("2026-10", "true")):
-        csv_rows = list(csv.DictReader(io.StringIO(as_csv(month_statement(RECORD, by, current, UTC)))))
+        csv_rows = list(
+            csv.DictReader(io.StringIO(as_csv(month_statement(RECORD, by, current_month=current, zone=UTC))))
+        )
         assert [[row.get(name, "-") for name in ORIGINS] for row in csv_rows] == [
             [*row, to_date] for row in rows
         ]
@@ -214,7 +218,9 @@ def test_estimates_that_history_has_lost_are_in_the_line_that_is_not_itemized() 
         cost={OwnerPhase(EMBED, "prefill"): 100 * DOLLAR},
         server_cost={(ServerOwner("search", "retrieval", "llm", "embed"), "rent", "estimate"): 100 * DOLLAR},
     )
-    document = json.loads(as_json(month_statement(replace(RECORD, sums=sums), "server", "2026-11", UTC)))
+    document = json.loads(
+        as_json(month_statement(replace(RECORD, sums=sums), "server", current_month="2026-11", zone=UTC))
+    )
     estimated = {row["server"] or row["namespace"]: row["estimated_dollars"] for row in document["rows"]}
     assert estimated == {NOT_ITEMIZED: 200.01, "embed": 100.0, "chat-8b": 0.0, "unallocated": 0.0}
     assert document["total"]["estimated_dollars"] == 300.01
@@ -222,7 +228,9 @@ def test_estimates_that_history_has_lost_are_in_the_line_that_is_not_itemized() 
 
 def test_a_month_that_goes_on_says_so() -> None:
     """It is to date."""
-    assert text(month_statement(RECORD, "product", "2026-10", UTC)).startswith("2026-10 to date, ledger ")
+    assert text(month_statement(RECORD, "product", current_month="2026-10", zone=UTC)).startswith(
+        "2026-10 to date, ledger "
+    )
 
 
 def test_money_without_history_has_a_line_of_its_own() -> None:
@@ -231,8 +239,8 @@ def test_money_without_history_has_a_line_of_its_own() -> None:
         RECORD.sums or HistorySums(), cost={OwnerPhase(CHAT, "idle"): 700 * DOLLAR + CENT}, unpriced={}
     )
     partly = replace(RECORD, sums=sums)
-    by_server = month_statement(partly, "server", "2026-11", UTC)
-    by_product = month_statement(partly, "product", "2026-11", UTC)
+    by_server = month_statement(partly, "server", current_month="2026-11", zone=UTC)
+    by_product = month_statement(partly, "product", current_month="2026-11", zone=UTC)
 
     assert lines(by_server)[NOT_ITEMIZED, ""] == 899 * DOLLAR
     assert by_server.notes[1].startswith(
@@ -248,10 +256,10 @@ def test_a_ledger_that_keeps_no_history_tells_money_only() -> None:
     """Nothing is shown as zero that is not known."""
     bare = replace(RECORD, sums=None)
     assert (
-        as_csv(month_statement(bare, "model", "2026-11", UTC))
+        as_csv(month_statement(bare, "model", current_month="2026-11", zone=UTC))
         == "month,model,dollars,adjustment_dollars,to_date\n2026-10,(not itemized),1599.01,0.00,false\n"
     )
-    assert as_csv(chargeback_statement(bare, "2026-11", UTC)).splitlines()[:2] == [
+    assert as_csv(chargeback_statement(bare, current_month="2026-11", zone=UTC)).splitlines()[:2] == [
         "month,product,team,dollars,estimated_dollars,adjustment_dollars,to_date",
         "2026-10,chat,assistants,1200.00,0.00,0.00,false",
     ]
@@ -263,7 +271,7 @@ def test_unpriced_time_is_a_month_without_money(by: MonthBy) -> None:
     sums = HistorySums(
         held={OwnerPhase(CHAT, "idle"): HOUR}, gpu_held={GPU_0: HOUR}, unpriced={(GPU_0, CHAT): HOUR}
     )
-    statement = month_statement(replace(RECORD, cells={}, sums=sums), by, "2026-11", UTC)
+    statement = month_statement(replace(RECORD, cells={}, sums=sums), by, current_month="2026-11", zone=UTC)
     assert "1.0000 of 1.0000 GPU-hours have no price" in text(statement)
     assert json.loads(as_json(statement))["total"].get("idle_ratio") is None
 
@@ -277,8 +285,10 @@ def test_unpriced_time_is_a_month_without_money(by: MonthBy) -> None:
 )
 def test_a_month_that_is_not_there_is_an_error(months: tuple[str, ...], message: str) -> None:
     """The message says which there are."""
-    with pytest.raises(ReportError) as raised:
-        month_statement(replace(RECORD, months=months, cells={}, sums=None), "product", "2026-11", UTC)
+    with pytest.raises(UnknownMonthError) as raised:
+        month_statement(
+            replace(RECORD, months=months, cells={}, sums=None), "product", current_month="2026-11", zone=UTC
+        )
     assert str(raised.value) == message
 
 
@@ -289,7 +299,11 @@ def test_a_label_is_no_formula_in_csv(begin: str) -> None:
     sums = HistorySums(cost={OwnerPhase(CHAT._replace(model=named), "decode"): -5 * DOLLAR})
     cells = {MonthKey("chat", "assistants", "configured", "2026-10"): -5 * DOLLAR}
     (_heading, row) = csv.reader(
-        io.StringIO(as_csv(month_statement(replace(RECORD, cells=cells, sums=sums), "model", "", UTC)))
+        io.StringIO(
+            as_csv(
+                month_statement(replace(RECORD, cells=cells, sums=sums), "model", current_month="", zone=UTC)
+            )
+        )
     )
     assert row[1:3] == [f"'{named}", "-5.00"]
 
@@ -299,7 +313,9 @@ def test_a_label_moves_no_cursor_in_a_terminal() -> None:
     sums = HistorySums(
         cost={OwnerPhase(CHAT._replace(model="\x1b[2Jgone\n"), "decode"): 1599 * DOLLAR + CENT}
     )
-    assert "?[2Jgone?  1,599.01" in text(month_statement(replace(RECORD, sums=sums), "model", "", UTC))
+    assert "?[2Jgone?  1,599.01" in text(
+        month_statement(replace(RECORD, sums=sums), "model", current_month="", zone=UTC)
+    )
 
 
 owners = st.builds(
@@ -349,8 +365,8 @@ def test_every_report_reconciles_to_the_cent(posted: list[Any]) -> None:
     month_record = record(posted)
     exact = sum(amount for *_rest, amount, _in_history in posted)
     statements = [
-        *(month_statement(month_record, by, "", UTC) for by in MONTH_BYS),
-        chargeback_statement(month_record, "", UTC),
+        *(month_statement(month_record, by, current_month="", zone=UTC) for by in MONTH_BYS),
+        chargeback_statement(month_record, current_month="", zone=UTC),
     ]
     # The nearest cent, half up, by decimal digits.
     cents = (exact * 2 + CENT) // (CENT * 2)

@@ -74,6 +74,8 @@ def test_the_bill_has_them_as_text(name: str) -> None:
     key = MonthKey(name, "t", "configured", "2026-10")
     sums = HistorySums(cost={OwnerPhase(CostOwner(name, "t", "", name, name), "decode"): 5 * DOLLAR})
     record = MonthRecord("0190a1b2", None, "2026-10", ("2026-10",), {key: 5 * DOLLAR}, sums)
-    _heading, row = csv.reader(io.StringIO(as_csv(month_statement(record, "model", "", ZoneInfo("UTC")))))
+    _heading, row = csv.reader(
+        io.StringIO(as_csv(month_statement(record, "model", current_month="", zone=ZoneInfo("UTC"))))
+    )
 
     assert row[1:3] == [f"'{name}" if name.startswith("=") else name, "5.00"]

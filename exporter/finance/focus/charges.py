@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from exporter.cost.money import add
 from exporter.cost.postings import PHASES, CostOwner
 from exporter.finance import facts
-from exporter.finance.facts import ADJUSTED, Fact, Measure
+from exporter.finance.facts import Fact, Measure
 from exporter.ledger.history import ESTIMATE, MonthRecord
 from exporter.readings import KINDS
 from exporter.tariff.period import Period
@@ -114,7 +114,7 @@ def charges(record: MonthRecord, zone: ZoneInfo) -> Iterator[FocusCharge]:
             )
     # Money that months have and history does not: of days that expired.
     uneven: dict[tuple[str, str], Picodollars] = {}
-    rest = [fact for fact in every if fact.server is None and fact.name != ADJUSTED]
+    rest = [fact for fact in every if fact.server is None and not fact.is_adjustment]
     for fact in facts.measured(rest, "money of owners"):
         add(uneven, (fact.product or "", fact.team or ""), fact.value)
     by_basis = facts.sums_by(facts.measured(rest, "money of components"), lambda fact: fact.key(_BASIS))

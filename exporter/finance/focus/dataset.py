@@ -300,7 +300,7 @@ def focus(record: MonthRecord, zone: ZoneInfo, form: FocusForm = ALL_COLUMNS) ->
     Text is in quotation marks, numbers and instants are bare, and nothing at all is null.
 
     Raises:
-        ReportError: the ledger has nothing of that month; before the first line.
+        UnknownMonthError: the ledger has nothing of that month; before the first line.
     """
     refuse_unknown(record)
 

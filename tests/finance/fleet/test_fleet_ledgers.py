@@ -31,8 +31,11 @@ def test_spot_nodes_add_up_to_what_was_posted(tmp_path: Path) -> None:
     assert sum(host.covered for host in whole.hosts) == 90 * HOUR
     layouts = [ChargebackLayout(COLUMNS, idle) for idle in (None, "apart", "spread")]
     statements = [
-        *(month_statement(whole.record, by, "", whole.zone) for by in MONTH_BYS),
-        *(chargeback_statement(whole.record, "", whole.zone, layout) for layout in layouts),  # type: ignore[arg-type]
+        *(month_statement(whole.record, by, current_month="", zone=whole.zone) for by in MONTH_BYS),
+        *(
+            chargeback_statement(whole.record, layout, current_month="", zone=whole.zone)
+            for layout in layouts
+        ),  # type: ignore[arg-type]
     ]
     for statement in statements:
         assert sum(line.money for line in statement.lines) == posted

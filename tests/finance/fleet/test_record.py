@@ -14,7 +14,7 @@ from exporter.finance.fleet.record import (
     MixedZonesError,
     combine,
 )
-from exporter.finance.statements import MONTH_BYS, ReportError, month_statement
+from exporter.finance.statements import MONTH_BYS, UnknownMonthError, month_statement
 from tests.finance.fleet.host_months import (
     CHAT_CELL,
     DOLLAR,
@@ -46,7 +46,7 @@ def test_two_whole_hosts_add_up_and_miss_nothing() -> None:
     assert fleet.record.sums.covered == {(): 2 * LENGTH}
     assert fleet.findings == ()
     for by in MONTH_BYS:
-        statement = month_statement(fleet.record, by, "2026-11", fleet.zone)
+        statement = month_statement(fleet.record, by, current_month="2026-11", zone=fleet.zone)
         assert sum(line.money for line in statement.lines) == 12 * DOLLAR
 
 
@@ -242,8 +242,8 @@ def test_a_month_that_no_host_has_is_refused_by_reports() -> None:
     fleet = combine([empty], LATER)
 
     assert fleet.hosts == ()
-    with pytest.raises(ReportError, match=r"^the ledgers have nothing of 2026-10: they have 2026-09$"):
-        month_statement(fleet.record, "product", "2026-11", fleet.zone)
+    with pytest.raises(UnknownMonthError, match=r"^the ledgers have nothing of 2026-10: they have 2026-09$"):
+        month_statement(fleet.record, "product", current_month="2026-11", zone=fleet.zone)
 
 
 def test_adjustments_say_whose_they_are() -> None:

@@ -344,7 +344,9 @@ def test_charges_reconcile_with_the_month_to_the_picodollar(
         money[charge.product, charge.team] += charge.cost
 
     billed = {
-        line.labels: line.money for line in chargeback_statement(month_record, "", UTC).lines if line.money
+        line.labels: line.money
+        for line in chargeback_statement(month_record, current_month="", zone=UTC).lines
+        if line.money
     }
     assert {who: amount for who, amount in money.items() if amount} == billed
     assert sum(charge.cost for charge in rows) == sum(month_record.cells.values())
@@ -354,7 +356,7 @@ def test_charges_reconcile_with_the_month_to_the_picodollar(
             by_server[charge.namespace, charge.server] += charge.cost
     itemized = {
         line.labels: line.money
-        for line in month_statement(month_record, "server", "", UTC).lines
+        for line in month_statement(month_record, "server", current_month="", zone=UTC).lines
         if line.labels[0][:1] != "("
     }
     assert {who: amount for who, amount in by_server.items() if amount} == {
@@ -366,7 +368,7 @@ def test_charges_reconcile_with_the_month_to_the_picodollar(
     assert sums is not None
     passed, not_owed = sum(sums.gpu_held.values()), sum(sums.gpu_unowed.values())
     assert sum(charge.gpu_time for charge in rows) == passed - not_owed
-    by_gpu = month_statement(month_record, "gpu", "", UTC).lines
+    by_gpu = month_statement(month_record, "gpu", current_month="", zone=UTC).lines
     assert sum(line.gpu_time for line in by_gpu) == passed - not_owed
     waits = sum(sums.unpriced.values()) - sum(sums.settled.values())
     assert sum(charge.unpriced for charge in rows) == waits

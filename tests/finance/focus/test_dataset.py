@@ -26,7 +26,7 @@ from exporter.finance.focus.dataset import (
     rows,
 )
 from exporter.finance.statement import as_csv
-from exporter.finance.statements import ReportError, month_statement
+from exporter.finance.statements import UnknownMonthError, month_statement
 from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu
@@ -274,7 +274,7 @@ def test_what_begins_otherwise_is_no_formula(label: str) -> None:
 )
 def test_a_month_that_is_not_there_is_an_error_at_once(months: tuple[str, ...], message: str) -> None:
     """Before a line is written; the message is that of the other reports."""
-    with pytest.raises(ReportError) as raised:
+    with pytest.raises(UnknownMonthError) as raised:
         focus(replace(RECORD, months=months, cells={}), UTC)
 
     assert str(raised.value) == message
@@ -354,7 +354,9 @@ def test_the_file_reconciles_with_the_month_to_the_cent(histories: dict[int, Any
         assert sum(Decimal(row[column]) for row in written) * DOLLAR == exact
     # The nearest cent, half up.
     cents = (exact * 2 + DOLLAR // 100) // (DOLLAR // 50)
-    printed = csv.DictReader(io.StringIO(as_csv(month_statement(record, "product", "", UTC))))
+    printed = csv.DictReader(
+        io.StringIO(as_csv(month_statement(record, "product", current_month="", zone=UTC)))
+    )
     assert sum(Decimal(row["dollars"]) for row in printed) == Decimal(cents) / 100
     names = {tuple(row[f"x_{name}"] for name in NAMES) for row in written if row["x_Phase"]}
     assert names == {
