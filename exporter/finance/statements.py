@@ -197,6 +197,7 @@ class _StatementLayout:
         return ShownAmounts(
             # The idle line of `apart` is all idle cost, and the other lines have none.
             idle=has_history and self.view == "money of owners" and self.idle != "apart",
+            # Totals have the price basis as well: this needs no history.
             estimated="money of components" in measures,
             gpu_time=has_history and "unpriced time" in measures,
             tokens=has_history and "tokens" in measures,

@@ -21,7 +21,12 @@ LARGE_CLOUDS: Final = frozenset({"aws", "azure", "gcp", "oci"})
 Lifecycle = Literal["on_demand", "spot"]
 
 Standing = Literal["listed", "scaled", "elsewhere"]
-"""Source of a price: a row of a list, another region's price scaled, or another region's unscaled."""
+"""How a listing has its price.
+
+listed: a list has it for this region.
+scaled: it is another region's price times a ratio of both regions.
+elsewhere: it is another region's price.
+"""
 
 ALL_REGIONS: Final = "*"
 """The region of a list price that is the same in all of them."""
@@ -194,6 +199,7 @@ def lowest_listings(table: Iterable[Row], gpu_model: str) -> dict[str, Listing]:
 
 
 def _listing(row: Row) -> Listing:
+    """A row of the catalogue, which may have a price that was scaled when the catalogue was made."""
     return Listing(
         cloud=row["cloud"],
         instance_type=row["instance_type"],

@@ -137,7 +137,7 @@ def find_quote(
         return by_type
     by_gpu = _quote_by_gpu(catalogue, request, listing)  # steps 3 and 4
     if not request.instance_type:
-        return by_gpu
+        return by_gpu  # no list was looked in, so that its caveat names none
     if isinstance(by_gpu, NoQuote):
         return NoQuote(f"{by_type.reason}; {by_gpu.reason}")
     reason = f"the catalogue does not help: {by_type.reason}"
@@ -276,6 +276,7 @@ class _ListPrice(NamedTuple):
         """The price that a rule names, else the one that the host pays by its lifecycle."""
         match request.kind_paid:
             case "spot" if listing.spot is None and request.discount_of is None:
+                # The host pays a spot price that no list has. The price on demand is its upper bound.
                 return cls(
                     listing.on_demand,
                     "on demand",
@@ -285,6 +286,7 @@ class _ListPrice(NamedTuple):
             case "spot":
                 return cls(listing.spot, "spot", caveat="a spot price changes by the hour")
             case _:
+                # The caveat is empty where the host pays on demand.
                 return cls(listing.on_demand, "on demand", caveat=request.on_demand_caveat)
 
 

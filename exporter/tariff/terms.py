@@ -110,7 +110,7 @@ class Rented:
 class Listed:
     """Rented at a list price of the bundled catalogue, less a discount.
 
-    A missing value (`any`, empty) is the host's own.
+    A value that the rule does not name (`ANY_CLOUD`, an empty text) is the host's own.
     """
 
     cloud: str = ANY_CLOUD
