@@ -34,12 +34,12 @@ class Endpoint(Source[ServerReading], Protocol):
 
     @property
     def key(self) -> ServerKey:
-        """Server that it belongs to."""
+        """The server that the endpoint belongs to."""
         ...
 
     @property
     def url(self) -> str:
-        """Address of its metrics page."""
+        """The address of the endpoint's metrics page."""
         ...
 
 
@@ -49,12 +49,12 @@ class FrameRead:
 
     frame: Frame
     gathered: list[Gathered]
-    """All answers, the following ones included."""
+    """The answers of all sources, of GPUs, gateways and servers included."""
     gpus: GpuAnswers
     gateways: tuple[Gathered, ...]
-    """In the frame's order."""
+    """The answers of gateways, in the frame's order."""
     servers: tuple[Gathered, ...]
-    """In the frame's order."""
+    """The answers of servers, in the frame's order."""
     discovered: DiscoveryResult
 
     def gathered_without_gpus(self) -> list[Gathered]:

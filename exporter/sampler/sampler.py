@@ -151,6 +151,7 @@ class Sampler:
         """Servers all of whose GPUs were idle in the last tick."""
         self._published = PublishedReport()
         self._began = clock.elapsed()
+        """When the daemon began, for `CLOCK_WAIT_MAX`."""
         self._failing_since: Nanoseconds | None = None
         """When the first tick failed of those that failed in a row; `None` after a successful tick."""
 
@@ -235,8 +236,8 @@ class Sampler:
         Raises:
             MustRestartError: only a new process can go on.
         """
-        # Pages are compared with this state before its ledger is known to be of this machine, too. They are
-        # compared by the process that answers, and another machine's state has no process of this one.
+        # Pages are compared with this state also while the ledger may be another machine's: they are compared
+        # by the process that answers, and another machine's state has no process of this one.
         state = self._ledger.remembered()
         return self._reader.read(
             plan.context.config,
@@ -249,7 +250,8 @@ class Sampler:
     def _bind(self, frame: readings.Frame) -> None:
         """Bind the ledger to this machine. Another machine's ledger is moved aside, and its state emptied.
 
-        Where the machine's identity shows no owner the GPUs do: the ledger is not bound before they are read.
+        A ledger with another machine's identity stays unbound until GPUs are read: one of its GPUs makes it
+        ours.
 
         Raises:
             MustRestartError: only a new process can go on.

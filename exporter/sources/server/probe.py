@@ -167,65 +167,31 @@ class ServerProbe:
         return self._info
 
 
-class IdleBackoff:
-    """When to read a server that may fall asleep by itself.
+class SleepWatch:
+    """When to read the metrics of a llama.cpp that may fall asleep, and its reading in between.
 
     The server is due after ticks in which its GPU was busy, once more when that GPU falls idle, and while the
     last read showed activity: so the tokens of its last request count. Whether it ever sleeps is unknown. An
     idle server is read ever less often, until a pause is long enough for it to fall asleep. After its first
     sleep only work makes it due: a busy GPU, or a wake-up by another client.
+
+    Args:
+        subject: the server's name in errors.
     """
-
-    def __init__(self) -> None:
-        self._active = True
-        """Whether the server was active at the last read, or woke since."""
-        self._was_busy = False
-        """Whether its GPU was busy when `is_due` was last called."""
-        self._sleeping = False
-        self._slept = False
-        """Whether it has ever slept."""
-        self._last: Nanoseconds = 0
-        """When it was last due."""
-        self._pause: Nanoseconds = FIRST_PAUSE
-        """The least time from then to the next read while it is idle."""
-
-    def note_sleep(self, *, sleeping: bool) -> None:
-        """Note whether the server sleeps."""
-        if self._sleeping and not sleeping:
-            self._active = True
-        self._sleeping = sleeping
-        self._slept = self._slept or sleeping
-
-    def note_read(self, *, active: bool) -> None:
-        """Note a read: whether the server did anything since the read before, or is about to.
-
-        A read that was due and failed counts as active, so that it stays due.
-        """
-        self._active = active
-
-    def is_due(self, now: Nanoseconds, *, busy: bool) -> bool:
-        """Whether to read now, from which the next pause counts.
-
-        `busy`: its GPU was busy in the last tick, or that is not known.
-        """
-        worked = busy or self._was_busy or self._active
-        self._was_busy = busy
-        if worked:
-            self._pause = FIRST_PAUSE
-        elif self._slept or now - self._last < self._pause:
-            return False
-        else:
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
-        self._last = now
-        return True
-
-
-class SleepWatch:
-    """The reading of a llama.cpp while its metrics are not read. `subject` names the server in errors."""
 
     def __init__(self, subject: str) -> None:
         self._subject = subject
-        self._idle = IdleBackoff()
+        self._active = True
+        """Whether the server was active at its last read, or woke since, or its last read failed."""
+        self._was_busy = False
+        """Whether its GPU was busy when `_is_due` was last called."""
+        self._sleeping = False
+        """Whether it slept when its `/props` were last read."""
+        self._slept = False
+        """Whether it has ever slept."""
+        self._last_due: Nanoseconds = 0
+        self._pause: Nanoseconds = FIRST_PAUSE
+        """The least time from `_last_due` to the next read while it is idle."""
 
     def reading_at_rest(
         self,
@@ -237,14 +203,19 @@ class SleepWatch:
     ) -> ServerReading | None:
         """The reading of a server that sleeps or may fall asleep, by its last one; `None`: read its metrics.
 
+        `busy`: whether its GPU was busy in the last tick, true while that is unknown.
+
         Raises:
             ReadFailedError: `asleep`, it sleeps and was never read.
         """
         if props is None or props.sleeping is None:
             return None
-        self._idle.note_sleep(sleeping=props.sleeping)
+        if self._sleeping and not props.sleeping:
+            self._active = True
+        self._sleeping = props.sleeping
+        self._slept = self._slept or props.sleeping
         if not props.sleeping:
-            is_due = self._idle.is_due(now, busy=busy())
+            is_due = self._is_due(now, busy=busy())
             return None if is_due or last is None else replace(last, loads=())
         if last is None:
             raise ReadFailedError(
@@ -253,12 +224,25 @@ class SleepWatch:
         loads = (replace(load, running=0.0, waiting=0.0, kv_cache=None) for load in last.loads)
         return replace(last, loads=tuple(loads))
 
+    def _is_due(self, now: Nanoseconds, *, busy: bool) -> bool:
+        """Whether to read now, from which the next pause counts."""
+        worked = busy or self._was_busy or self._active
+        self._was_busy = busy
+        if worked:
+            self._pause = FIRST_PAUSE
+        elif self._slept or now - self._last_due < self._pause:
+            return False
+        else:
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._last_due = now
+        return True
+
     def note_read(self, reading: ServerReading, last: ServerReading | None) -> None:
         """Note whether the server was active before a reading of its metrics, by the reading before that."""
         is_moved = last is None or last.counters != reading.counters
         is_loaded = any(load.running or load.waiting for load in reading.loads)
-        self._idle.note_read(active=is_moved or is_loaded)
+        self._active = is_moved or is_loaded
 
     def note_failure(self) -> None:
         """Note a read that failed: the server stays due."""
-        self._idle.note_read(active=True)
+        self._active = True

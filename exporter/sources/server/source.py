@@ -111,9 +111,9 @@ class _KnownServer:
 class ServerSource:
     """Reads one endpoint of a server.
 
-    While a llama.cpp is not read, or asleep, its reading has its last counters. Tokens and restarts of that
-    time show in the next read. One that sleeps and was never read fails as `asleep`, since its counters are
-    not known to be zero.
+    While a llama.cpp is asleep, or left alone so that it may fall asleep, its reading has its last counters.
+    Tokens and restarts of that time show in the next read of its metrics. A llama.cpp that sleeps and was
+    never read fails as `asleep`, since its counters are not known to be zero.
     A server whose command line switches metrics off is read until it has refused once.
 
     Args:
@@ -124,7 +124,7 @@ class ServerSource:
         timeout: of one read, in seconds.
         body_bytes: the longest metrics page.
         busy: whether a GPU of this server was busy in the last tick, true while that is unknown: an idle
-            llama.cpp is read ever less often, so that it may fall asleep (see `IdleBackoff`).
+            llama.cpp is read ever less often, so that it may fall asleep (see `SleepWatch`).
         on_page: gets each page of a read, but for the root page that identifies Ollama.
     """
 
@@ -202,17 +202,17 @@ class ServerSource:
                 reading = self._metrics_reading(self._metrics_page())
         except ReadFailedError as failure:
             known.failed(failure)
-            self._probe.forget()  # its answers are those of one process
-            self._sleep.note_failure()  # the server stays due
+            self._probe.forget()  # model and version, which may be another server's
+            self._sleep.note_failure()  # the metrics stay due
             raise
         return reading
 
     def _read_at_rest(self) -> ServerReading | None:
         """Request `/props` of a llama.cpp, and return its last reading where it sleeps or is left alone.
 
-        `None`: its metrics are due, and a read of them wakes it. A build that can sleep is asked before each
-        read. Any server that may be a llama.cpp is asked before its first read, and before the first read
-        after a failure.
+        `None`: its metrics are due, and a read of them would wake it. The `/props` of a build that can sleep
+        are requested before each read. Those of any server that may be a llama.cpp are requested before its
+        first read, and before the first read after a failure.
 
         Raises:
             ReadFailedError: as `EndpointSession.get`; `router`, `asleep`.
@@ -249,7 +249,7 @@ class ServerSource:
         return answer
 
     def _diagnosis(self, failure: ReadFailedError) -> ReadFailedError | None:
-        """Why a metrics page is refused, as far as the root page and the command line show it."""
+        """Why a metrics page is refused, by the root page or the command line; `None` if neither shows it."""
         if failure.reason not in REFUSED:
             return None
         server = self._uncounted_server()

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.readings import ReadFailedError, SequenceLimit
+from exporter.readings import ReadFailedError, SequenceLimit, ServerKey, ServerReading
 from exporter.sources.server import ServerContext, ServerSource
-from exporter.sources.server.probe import IdleBackoff
+from exporter.sources.server.probe import LlamaCppProps, SleepWatch
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND
 
 Make = Callable[..., ServerSource]
@@ -237,20 +237,25 @@ def test_a_router_without_a_model_says_what_to_configure(make: Make, site: Any) 
 
 def test_pauses_grow_to_four_hours_and_shrink_with_work() -> None:
     """The longest pause bounds how late the tokens of a GPU that never tells that it is busy can be."""
-    rest = IdleBackoff()
-    rest.note_sleep(sleeping=False)
-    rest.note_read(active=False)
+    watch = SleepWatch("chat")
+    idle = ServerReading(ServerKey("", "chat"), "http://chat", up=True)
+    watch.note_read(idle, idle)
+
+    def is_due(now: int, *, busy: bool) -> bool:
+        awake = LlamaCppProps(sleeping=False)
+        return watch.reading_at_rest(awake, idle, now=now, busy=lambda: busy) is None
+
     now = pause = 0
     for doubled in range(20):
         pause = min(10 * 2**doubled, 4 * 3600) * NANOSECONDS_PER_SECOND
-        assert not rest.is_due(now + pause - 1, busy=False)
+        assert not is_due(now + pause - 1, busy=False)
         now += pause
-        assert rest.is_due(now, busy=False)
+        assert is_due(now, busy=False)
     assert pause == 4 * NANOSECONDS_PER_HOUR
-    assert rest.is_due(now, busy=True)
-    assert rest.is_due(now, busy=False)
-    assert not rest.is_due(now + 9 * NANOSECONDS_PER_SECOND, busy=False)
-    assert rest.is_due(now + 10 * NANOSECONDS_PER_SECOND, busy=False)
+    assert is_due(now, busy=True)
+    assert is_due(now, busy=False)
+    assert not is_due(now + 9 * NANOSECONDS_PER_SECOND, busy=False)
+    assert is_due(now + 10 * NANOSECONDS_PER_SECOND, busy=False)
 
 
 def failure_text(source: ServerSource) -> str:
