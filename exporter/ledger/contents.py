@@ -378,17 +378,17 @@ def _integer(meta: Mapping[str, object], key: str) -> int | None:
 
 
 def committed_totals(
-    contents: Contents, now: Instant, months: Collection[str], served_keys: Collection[ServerKey] | None
+    committed: Contents, now: Instant, months: Collection[str], served_keys: Collection[ServerKey] | None
 ) -> CommittedTotals:
     """Totals of a file that could be written, as they are served at an instant.
 
     Args:
-        contents: the contents of the last commit.
+        committed: contents at the last commit.
         now: the wall clock's time.
         months: names of the months to include.
         served_keys: servers of the latest tick; with `None` no owner is retired.
     """
-    totals = contents.totals  # of one commit: no later one changes them
+    totals = committed.totals  # of one commit: no later one changes them
     counters = totals.counters
     owners = frozenset(
         owner
@@ -400,14 +400,14 @@ def committed_totals(
         add(unpriced, gpu, duration)
     # Instants of a clock that was ahead do not count.
     first_held = counters.first_held.values()
-    metered = [instant for instant in (*first_held, contents.begun or now) if instant <= now]
+    metered = [instant for instant in (*first_held, committed.begun or now) if instant <= now]
     return CommittedTotals(
-        ledger=contents.ledger,
+        ledger=committed.ledger,
         persistent=True,
         writable=True,
-        last_commit=contents.last_commit,
-        begun=contents.begun,
-        residual=residual(totals, contents.state.accrued),
+        last_commit=committed.last_commit,
+        begun=committed.begun,
+        residual=residual(totals, committed.state.accrued),
         cost=_by_phase(counters.cost, owners),
         gpu_time=_by_phase(counters.held, owners),
         server_cost=counters.server_cost,
@@ -419,14 +419,14 @@ def committed_totals(
         equivalents={key: amount for key, amount in counters.equivalents.items() if key[0] in owners},
         energy=counters.energy,
         unpriced=unpriced,
-        uncharged=contents.state.uncharged,
-        replaced=contents.state.replaced,
+        uncharged=committed.state.uncharged,
+        replaced=committed.state.replaced,
         last_token={owner: at for owner, at in counters.last_token.items() if owner in owners},
         months={cell: amount for cell, amount in counters.months.items() if cell.month in months},
-        window=window(totals, contents.recent.values(), now),
+        window=window(totals, committed.recent.values(), now),
         usage=recent_usage(totals, now),
         metered_since=min(metered, default=None) if counters.first_held else None,
-        history=contents.day.recent(totals, now),
+        history=committed.day.recent(totals, now),
     )
 
 

@@ -95,7 +95,7 @@ class Ledger:
         self,
         clock: Clock,
         opened: Contents,
-        file: Store | None = None,
+        store: Store | None = None,
         lock: Lock | None = None,
         *,
         problems: dict[ProblemKind, str] | None = None,
@@ -111,8 +111,8 @@ class Ledger:
         self.ends = lambda: None
         self._clock = clock
         self._committed = opened
-        self._store = file
-        self._home = None if file is None else file.path
+        self._store = store
+        self._home = None if store is None else store.path
         self._lock = lock
         self._machine = opened.machine
         self._problems = problems or {}
@@ -175,7 +175,7 @@ class Ledger:
         fresh_in = boot.claim(path)
         fleeting = boot.ends_with_pod(path)
         try:
-            file, opened = Store.open(path, connect, fresh_in)
+            store, opened = Store.open(path, connect, fresh_in)
         except DamagedError as error:
             if linked:  # another user's link could choose the file that is renamed
                 raise LedgerError(
@@ -183,15 +183,15 @@ class Ledger:
                     "set --ledger.path to a ledger, or move that file away"
                 ) from error
             aside = files.set_aside(path, error.aside)
-            file, opened = Store.open(path, connect)
+            store, opened = Store.open(path, connect)
             text = (
                 f"{path} could not be used ({error}): it was moved to {aside}, and a new ledger was created"
             )
             if not isinstance(error, ForeignSchemaError):
                 text += "; if there is an intact copy of it, stop the daemon and put the copy in its place"
             problems = {ProblemKind.FILE_SET_ASIDE: text}
-            return cls(clock, opened, file, lock, problems=problems, moved_aside=aside, fleeting=fleeting)
-        return cls(clock, opened, file, lock, fleeting=fleeting)
+            return cls(clock, opened, store, lock, problems=problems, moved_aside=aside, fleeting=fleeting)
+        return cls(clock, opened, store, lock, fleeting=fleeting)
 
     @classmethod
     def _unwritten(
@@ -221,9 +221,9 @@ class Ledger:
                 lock.release()
             raise
         if readable is not None:
-            file, opened = readable
+            store, opened = readable
             problems = {ProblemKind.WRITE_FAILED: f"{why}: {STANDS_STILL}; {WRITABLE}"}
-            return cls(clock, opened, file, lock, problems=problems)
+            return cls(clock, opened, store, lock, problems=problems)
         if lock is not None:
             lock.release()
         return cls._in_memory(clock, why, advice, unread=unread)
@@ -323,21 +323,21 @@ class Ledger:
 
         If that fails the ledger is in memory, and `problem` says so.
         """
-        file = self._store
+        store = self._store
         self._store = None
         self._pending = None
         self._committed = empty()
         self._unpriced = UnpricedBuffer()
         self._machine = ""
         self.dropped = ()
-        if file is None:
+        if store is None:
             return
-        file.close()
-        path = file.path
+        store.close()
+        path = store.path
         why = "is another machine's, none of whose GPUs is here"
         try:
             self.moved_aside = files.set_aside(path, "foreign")
-            self._store, self._committed = Store.open(path, file.connect)
+            self._store, self._committed = Store.open(path, store.connect)
         except (LedgerError, OSError, sqlite3.Error) as error:
             self._problems[ProblemKind.NO_FILE] = (
                 f"{path} {why}, and no other can be begun ({_reason(error)}): {IN_MEMORY}; {WRITABLE}"
@@ -376,21 +376,22 @@ class Ledger:
         self._commit()
 
     def _commit(self) -> None:
+        """Write what is pending, and publish it. A failure is a problem, and all stays pending."""
         try:
             self._restore_files()
             pending = self._pending
             if pending is None:
                 return
-            file = self._store
-            if file is None:
+            store = self._store
+            if store is None:
                 after = contents_in_memory(self._committed, pending)
             else:
                 now = self._clock.wall()
                 try:
-                    after = file.write(self._committed, pending, now)
+                    after = store.write(self._committed, pending, now)
                 except DamagedError as error:
-                    self._displace(file, f"{file.path} is not this daemon's ledger any more ({error})")
-                    after = file.write(self._committed, pending, now)
+                    self._displace(store, f"{store.path} is not this daemon's ledger any more ({error})")
+                    after = store.write(self._committed, pending, now)
             unpriced = self._unpriced.committed(persistent=self.persistent)
         except (sqlite3.Error, OSError, LedgerError, OverflowError, UnicodeError) as error:
             text = f"the ledger cannot be written ({_reason(error)}): {STANDS_STILL}"
@@ -408,41 +409,46 @@ class Ledger:
         Raises:
             LedgerError, OSError, sqlite3.Error: it cannot be restored now.
         """
-        file = self._store
-        if file is None:
+        store = self._store
+        if store is None:
             return
-        path = file.path
+        path = store.path
+        # Without its lock another daemon may write to the file: then the ledger goes on next to that one.
         if self._lock is None or not self._lock.in_place():
             files.make_folder(path.parent)
             try:
                 lock = Lock.take(path, self._clock, _NO_WAIT)
             except LedgerLockedError as error:
-                self._displace(file, str(error), shared=True)
+                self._displace(store, str(error), shared=True)
                 return
             if self._lock is not None:
                 self._lock.release()
             self._lock = lock
-        match file.presence():
+        match store.presence():
             case FilePresence.LOG_GONE:
-                file.fold_log()
-                log.warning("ledger log restored", extra={"path": str(path)})
+                is_folded = store.fold_log()
+                if is_folded:
+                    log.warning("ledger log restored", extra={"path": str(path)})
             case FilePresence.GONE:
                 try:
-                    self._restore(file, path)
+                    self._restore(store, path)
                 except (OSError, sqlite3.Error) as error:
                     raise LedgerError(
                         f"{path} was deleted and cannot be put back: {_reason(error)}"
                     ) from error
             case FilePresence.REPLACED:
-                self._displace(file, f"{path} was replaced by another file while the daemon ran")
+                self._displace(store, f"{path} was replaced by another file while the daemon ran")
 
-    def _displace(self, file: Store, why: str, *, shared: bool = False) -> None:
-        """Continue next to another's file: two daemons never write to one."""
-        home = self._home or file.path
+    def _displace(self, store: Store, why: str, *, shared: bool = False) -> None:
+        """Restore the ledger to a free path next to its home, and continue there.
+
+        Two daemons never write to one file. The open file is `shared` while another daemon has its lock.
+        """
+        home = self._home or store.path
         target = files.free_name(home, "displaced")
         lock = Lock.take(target, self._clock, _NO_WAIT)
         try:
-            self._restore(file, target, shared=shared)
+            self._restore(store, target, shared=shared)
         except BaseException:
             lock.release()
             raise
@@ -454,8 +460,9 @@ class Ledger:
             f"before it, stop the daemon and put the right one of the two there"
         )
 
-    def _restore(self, file: Store, target: Path, *, shared: bool = False) -> None:
-        copied = file.restore(target, self._committed, self._clock.wall(), shared=shared)
+    def _restore(self, store: Store, target: Path, *, shared: bool = False) -> None:
+        """Write the ledger to a free path, and continue there: from its open file, or else from memory."""
+        copied = store.restore(target, self._committed, self._clock.wall(), shared=shared)
         if not copied:
             self._committed = replace(self._committed, history={})
             self._problems[ProblemKind.HISTORY_LOST] = HISTORY_LOST

@@ -75,10 +75,10 @@ class OpenFile:
                 return FilePresence.LOG_GONE
         return FilePresence.IN_PLACE
 
-    def fold_log(self) -> None:
-        """Write the commits of a deleted log into the file. The connection is to be closed then.
+    def fold_log(self) -> bool:
+        """Write the commits of a deleted log into the file. The connection is to be closed after it.
 
-        A log that cannot be read is given up: opening the file then shows which commits are missing.
+        Returns false if the log cannot be read: the file stays as it was before those commits.
 
         Raises:
             OSError, sqlite3.Error: it failed; nothing is lost while this process runs.
@@ -89,10 +89,11 @@ class OpenFile:
         except sqlite3.Error:
             if database.is_whole(self.connection):
                 raise
-            return
+            return False
         if busy:
             raise sqlite3.OperationalError("its log was deleted, and a reader still uses it")
         self._set_stray_log_aside()
+        return True
 
     def _set_stray_log_aside(self) -> None:
         """Rename the log that another program began at the path of the deleted one.

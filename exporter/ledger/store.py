@@ -30,9 +30,9 @@ _BROKEN: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 @dataclass(slots=True)
 class _Doubt:
-    """What is not known of the file, mostly since a write failed: that write may have reached the disk.
+    """Facts of the file that a failure leaves unknown: a write that failed may still have reached the disk.
 
-    A field is a doubt, and says what the next write does because of it. A method is an event:
+    A field is a doubt; its docstring says what the next write does because of it. A method is an event:
 
         event       marks_unknown   taken            pages_broken
         took                        what it took
@@ -41,19 +41,19 @@ class _Doubt:
         restored    yes                              no
         committed   no              none
 
-    Where a cell is empty, the event changes nothing. At the start only `marks_unknown` may be a doubt.
+    An empty cell: the event changes nothing. At the start only `marks_unknown` may be a doubt.
     """
 
     marks_unknown: bool
-    """Whether the file may have other marks than those of the last commit. The next write replaces all.
+    """Whether the file may have other marks than the last commit had. The next write replaces all.
 
-    At the start it is true of a file that could only be read: others may write to it.
+    At the start it is true of a file that could only be read: other programs may write to it.
     """
     taken: Mapping[int, Adjustment] = field(default_factory=dict)
     """Adjustments that writes took since the last commit, by number. The next write posts them again.
 
-    People enter adjustments in the file, where each waits until a write takes it. After a write that failed
-    and reached the disk they wait there no more, and the totals in memory lack them.
+    People enter an adjustment as a row of the file, which waits there until a write takes it. After a write
+    that failed and still reached the disk, the row waits no more, and the totals in memory lack its money.
     """
     pages_broken: bool = False
     """Whether SQLite met a broken page. The next opening checks the file; no other failure ends the doubt."""
@@ -88,8 +88,8 @@ class _Doubt:
 class Store:
     """The ledger's file at a path, and its connection, which is opened again after each failure.
 
-    `committed` is always the contents at the last commit. A write adds to their totals in memory, and writes
-    each total whole. Their id and number of commits tell whether a file that is opened again is the same.
+    `committed` is always the contents at the last commit. A write adds to these totals in memory, and writes
+    each total whole. A file that is opened again must have the id and the commits of these contents.
     """
 
     def __init__(self, path: Path, connect: schema.Connect, open_file: OpenFile | None) -> None:
@@ -169,15 +169,19 @@ class Store:
         except PermissionError:
             return FilePresence.IN_PLACE
 
-    def fold_log(self) -> None:
+    def fold_log(self) -> bool:
         """Write the commits of a deleted log into the file, and close both.
+
+        Returns false if the log cannot be read: the next write then finds which commits the file lacks.
 
         Raises:
             OSError, sqlite3.Error: it failed; nothing is lost while this process runs.
         """
-        if self._open is not None:
-            self._open.fold_log()
-            self.close()
+        if self._open is None:
+            return False
+        is_folded = self._open.fold_log()
+        self.close()
+        return is_folded
 
     def restore(self, target: Path, committed: Contents, now: Instant, *, shared: bool) -> bool:
         """Write the whole ledger to a free path, or nothing, and continue with that file.

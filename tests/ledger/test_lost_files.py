@@ -414,7 +414,9 @@ def test_totals_survive_where_the_open_file_cannot_be_read(path: Path, clock: St
         assert sum(record.sums.cost.values()) == 2 * 1_000_007 + 4 + 5
 
 
-def test_a_lost_log_that_cannot_be_read_loses_no_totals(path: Path, clock: StillClock, disk: Any) -> None:
+def test_a_lost_log_that_cannot_be_read_loses_no_totals(
+    path: Path, clock: StillClock, disk: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """The file is opened without it; what that lacks comes from memory."""
     ledger = begun(path, clock, disk)
     with closing(sqlite3.connect(path)) as shell:
@@ -430,6 +432,7 @@ def test_a_lost_log_that_cannot_be_read_loses_no_totals(path: Path, clock: Still
     ledger.close()
 
     assert ledger.writable
+    assert caplog.messages == []  # it is not said that the log was restored
     with LedgerReader.open(ledger.displaced or path) as reader:
         totals = reader.totals(0, MONTHS)
     assert (reader.id, expected_totals(6).differences(totals), totals.residual) == (ledger.id, {}, 0)
