@@ -224,8 +224,8 @@ class Sampler:
         plan = self._plan
         read = self._read(plan)
         if not self._is_ledger_ours:
-            self._bind(read.frame)  # before `_advance`: it may empty the state
-        tick = self._advance(read, plan)
+            self._bind(read.frame)  # before `_advance`: it may empty the ledger's state
+        tick = self._advance(read, plan)  # the cost model, which posts nothing yet
         # A tick that is not posted loses no money: the next one charges all the time since the same state.
         totals = self._post(tick) if self._may_post(tick) else None
         return self._publish(tick, totals, plan)
@@ -295,7 +295,7 @@ class Sampler:
         )
         self._ledger.post(to_post.postings, to_post.state)
         self._late_pricing.note_posted(to_post)
-        # A tick that is not posted leaves the state: the next tick finds the same failures, and counts them.
+        # Counted once posted: a tick that is not posted leaves the state, and the next one finds them again.
         self._count_implausible(tick)
         self._count_page_errors(tick)
         self._count_crowded_out(tick)

@@ -77,18 +77,18 @@ def _text(value: object) -> str:
 
 
 class _ServerProcess(NamedTuple):
-    """The process of a server that answers are cached of."""
+    """The process whose answers are cached."""
 
     engine: str
     identity: str
-    """Its identity by its metrics page, empty if unknown."""
+    """The identity of the process by its metrics page, empty if unknown."""
 
 
 class ServerProbe:
-    """Requests the pages of a server that its metrics lack, and caches the answers of one process.
+    """Requests what the metrics of a server lack, by its other pages, and caches the answers of one process.
 
-    A missing model is requested again with each read, since the server may be loading it; a missing version
-    is not.
+    A missing model is requested again with each read, since the server may be loading it. A missing version
+    is requested once.
 
     Args:
         fetch: gets the body of a path from the root without a slash, or raises `ReadFailedError`.
@@ -103,7 +103,7 @@ class ServerProbe:
         self._info = ServerInfo()
         """The cached answers, `/props` not among them."""
         self.props: LlamaCppProps | None = None
-        """The last `/props`; `None` where the server has none."""
+        """The last `/props`, read whenever the server may have fallen asleep; `None` where it has none."""
 
     @property
     def may_sleep(self) -> bool:
@@ -133,10 +133,7 @@ class ServerProbe:
         self._process = None
 
     def info(self, engine: Engine, identity: str) -> ServerInfo:
-        """Model and version of the process `identity`, by `/props` where a llama.cpp has them.
-
-        Requests what is neither there nor cached.
-        """
+        """Model and version of the process `identity`: by llama.cpp's `/props`, else cached or requested."""
         if engine is not LLAMACPP or self.props is None:
             return self._requested_info(engine, identity)
         model = self.props.model
