@@ -68,7 +68,7 @@ class StatementLine:
         """Add a fact to the line, which divides a view of money."""
         match fact.measure:
             case "money of owners" | "money of components" | "money of GPUs":
-                # Of money of owners, only the same money of components has the price basis.
+                # Money of owners has no price basis. The same money of components has it.
                 if fact.basis == ESTIMATE:
                     self.estimated += fact.value
                 if fact.measure == view:
@@ -149,8 +149,8 @@ class ChargebackLayout:
 BY_PRODUCT_AND_TEAM: Final = ChargebackLayout()
 
 _MEASURES: Final[Mapping[MoneyView, frozenset[Measure]]] = {
+    # Money of components is here for the price basis alone, which makes the estimated part of a line.
     "money of owners": frozenset(
-        # Money of components is the same money again. Its price basis makes the estimated part of a line.
         {"money of owners", "money of components", "GPU time", "unpriced time", "tokens", "overhead"}
     ),
     # A component of cost has no GPU time.

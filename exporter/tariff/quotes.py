@@ -86,13 +86,13 @@ class _Request(NamedTuple):
             return "spot may cost less"
         return f"what {self.kind_paid.replace('_', ' ')} capacity costs is in no list"
 
-    def takes_price_of_gpu(self, listing: Listing | None) -> bool:
+    def takes_price_of_gpu(self, listing: Listing | NoQuote) -> bool:
         """Whether steps 3 and 4 may be taken, after steps 1 and 2 had no price.
 
         Args:
-            listing: of the instance type, which names its GPU; `None` where the catalogue has no such type.
+            listing: of the instance type, which names its GPU; or why there is none.
         """
-        is_gpu_known = listing is not None or bool(self.gpu_name)
+        is_gpu_known = isinstance(listing, Listing) or bool(self.gpu_name)
         # A cloud may report the instance type later, and no later price replaces a posted estimate.
         waits_for_type = self.is_of_rule and not self.instance_type
         # Steps 3 and 4 have prices on demand alone.
@@ -118,7 +118,7 @@ def find_quote(
         stand_ins: whether steps 2 to 4 may be taken. `False` keeps step 1 with all of its prices: a spot
             host without a listed spot price then costs its price on demand, which is an estimate.
     """
-    rule = listed or Listed()
+    rule = listed or Listed()  # without a rule, each value is the host's own
     request = _Request(
         cloud=location.cloud if rule.cloud == ANY_CLOUD else rule.cloud,
         instance_type=rule.instance_type or location.instance_type,
@@ -130,14 +130,13 @@ def find_quote(
         discount_ratio=rule.discount_ratio,
         stand_ins=stand_ins,
     )
-    lookup = _find_listing(catalogue, request)
-    listing = None if isinstance(lookup, NoQuote) else lookup
-    by_type = lookup if isinstance(lookup, NoQuote) else _quote_by_type(lookup, request)  # steps 1 and 2
+    listing = _find_listing(catalogue, request)
+    by_type = listing if isinstance(listing, NoQuote) else _quote_by_type(listing, request)  # steps 1 and 2
     if isinstance(by_type, Quote) or not request.takes_price_of_gpu(listing):
         return by_type
     by_gpu = _quote_by_gpu(catalogue, request, listing)  # steps 3 and 4
     if not request.instance_type:
-        return by_gpu  # no list was looked in, so that its caveat names none
+        return by_gpu  # a GPU that was looked up by its name alone: no list of types lacked it
     if isinstance(by_gpu, NoQuote):
         return NoQuote(f"{by_type.reason}; {by_gpu.reason}")
     reason = f"the catalogue does not help: {by_type.reason}"
@@ -344,16 +343,16 @@ def _stand_in_caveat(listing: Listing, region: str) -> str:
     return f"no list has its price in {listing.region}: it is {scaling}"
 
 
-def _quote_by_gpu(catalogue: Catalogue, request: _Request, listing: Listing | None) -> Quote | NoQuote:
+def _quote_by_gpu(catalogue: Catalogue, request: _Request, listing: Listing | NoQuote) -> Quote | NoQuote:
     """Steps 3 and 4: the price of the same GPU elsewhere.
 
     Args:
         catalogue: of prices.
         request: with the name of a GPU where there is no listing.
-        listing: of the instance type, which has no price that serves; `None` where none is known.
+        listing: of the instance type, in which steps 1 and 2 had no price; or why there is none.
     """
     try:
-        if listing is None:
+        if isinstance(listing, NoQuote):
             gpus = _PricedGpus.of_name(catalogue, request.gpu_name)
         else:
             gpus = _PricedGpus.of_instance(listing)
