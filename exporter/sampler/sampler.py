@@ -289,7 +289,8 @@ class Sampler:
 
     def _post(self, tick: AdvancedTick) -> CommittedTotals:
         """Commit a tick and log it, then return the committed totals: a restart would find the same."""
-        outcome, policy = tick.outcome, tick.outcome.policy
+        outcome = tick.outcome
+        policy = outcome.policy
         to_post = self._late_pricing.with_late_charges(
             outcome.postings, outcome.state, ledger=self._ledger, policy=policy
         )
@@ -327,7 +328,9 @@ class Sampler:
 
     def _publish(self, tick: AdvancedTick, totals: CommittedTotals | None, plan: SamplerPlan) -> Report:
         """Publish the report of a tick, and log what has changed since the tick before."""
-        frame, outcome, context = tick.read.frame, tick.outcome, plan.context
+        frame = tick.read.frame
+        outcome = tick.outcome
+        context = plan.context
         report = build_report(
             context,
             frame,
@@ -342,13 +345,13 @@ class Sampler:
         self._changes.note_prices(context.config, report, frame, context.policy.tariff)
         self._changes.note_holders(frame)
         self._published.of_tick = report
-        self._idle_servers = _idle_servers(outcome)
+        self._idle_servers = idle_servers(outcome)
         self._on_publish()
         log.debug("tick", extra={"took": f"{seconds(self._clock.elapsed() - frame.elapsed):.3f}s"})
         return report
 
 
-def _idle_servers(outcome: TickOutcome) -> frozenset[readings.ServerKey]:
+def idle_servers(outcome: TickOutcome) -> frozenset[readings.ServerKey]:
     """Servers all of whose GPUs and instances report that they are idle."""
     idle_parts: dict[readings.ServerKey, list[bool]] = {}
     for gpu in outcome.gpus:

@@ -232,14 +232,14 @@ class ServerSource:
         Raises:
             ReadFailedError: as `EndpointSession.get`, or by the `_diagnosis` of a page that is refused.
         """
-        address, limit = self._known.address, self._endpoint.body_bytes
+        address = self._known.address
         try:
-            answer = self._endpoint.get(address.url, limit)
+            answer = self._endpoint.get(address.url, self._endpoint.body_bytes)
             mistaken = mistaken_engine(answer.body)
             if mistaken is not None:
                 # The address moves whatever the other page answers: this one must not be requested again.
                 address.move(sibling_url(address.url, self._known.engine, mistaken.default_path))
-                answer = self._endpoint.get(address.url, limit)
+                answer = self._endpoint.get(address.url, self._endpoint.body_bytes)
         except ReadFailedError as failure:
             diagnosis = self._diagnosis(failure)
             if diagnosis is None:
@@ -287,8 +287,8 @@ class ServerSource:
         Raises:
             ReadFailedError: the page is not recognized, or has no reading.
         """
-        known, endpoint = self._known, self._endpoint
-        with endpoint.parsing_turn(answer.body):
+        known = self._known
+        with self._endpoint.parsing_turn(answer.body):
             try:
                 page = self._page_reader.recognize(answer, known.engine)
             except ReadFailedError:
@@ -297,9 +297,9 @@ class ServerSource:
         known.recognized(page.engine)
         # Outside the turn: the model may take a request, for which no other source is to wait.
         info = self._probe.info(page.engine, self._page_reader.identity(page))
-        with endpoint.parsing_turn(answer.body):
+        with self._endpoint.parsing_turn(answer.body):
             read_page = self._page_reader.read(page, info)
-        endpoint.note_errors(read_page.left_out)
+        self._endpoint.note_errors(read_page.left_out)
         if self._probe.may_sleep:
             self._sleep.note_read(read_page.reading, known.reading)
         known.page_read(read_page.reading)
