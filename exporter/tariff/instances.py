@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from os.path import commonprefix
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from exporter.tariff.csv_tables import Row
 
@@ -109,8 +109,11 @@ def find_listing(table: Iterable[Row], cloud: str, instance_type: str, region: s
         if exact in by_region:
             return _listing(by_region[exact])
     if here.startswith(SEPARATE_PARTITIONS):
-        row = next(iter(by_region.values()))
-        return Listing(cloud, row["instance_type"], row["gpu_model"], row.count("gpus"), here, None, None, "")
+        # The type exists, without a price there.
+        anywhere = _listing(next(iter(by_region.values())))
+        return replace(
+            anywhere, region=here, on_demand=None, spot=None, source="", as_of="", standing="listed"
+        )
     common = [_listing(row) for name, row in by_region.items() if not name.startswith(SEPARATE_PARTITIONS)]
     regions = {each.region: each for each in common or map(_listing, by_region.values())}
     preferred = (regions[name] for name in REFERENCE_REGIONS.get(cloud, ()) if name in regions)
@@ -118,10 +121,28 @@ def find_listing(table: Iterable[Row], cloud: str, instance_type: str, region: s
     return replace(next(preferred, cheapest), standing="elsewhere")
 
 
+class _DatedPrice(NamedTuple):
+    """A list price on demand of an instance type in a region."""
+
+    dollars: Decimal
+    as_of: str
+    source: str
+
+
+class _RegionRatio(NamedTuple):
+    """The price of an instance type in a region, as a part of its price in another region."""
+
+    ratio: Decimal
+    as_of: str
+    """The older date of both prices."""
+    source: str
+    """The list of the region."""
+
+
 def scale_to_region(table: Iterable[Row], listing: Listing, region: str) -> Listing:
     """A listing of another region, scaled to a region; unchanged where that region has no row to scale by.
 
-    Its price times the ratio of both regions for the types most alike by name.
+    The price is multiplied by the median ratio of both regions, of the types most alike by name.
 
     Args:
         table: rows of the cloud at least.
@@ -134,37 +155,39 @@ def scale_to_region(table: Iterable[Row], listing: Listing, region: str) -> List
     here = region.strip().casefold()
     if listing.standing != "elsewhere" or listing.on_demand is None or not here:
         return listing
-    prices: dict[str, dict[str, tuple[Decimal, str, str]]] = {}
-    """Price, date and source of the cloud's types, by type and region."""
+    prices: dict[str, dict[str, _DatedPrice]] = {}
+    """Prices of the cloud's types, by type and region."""
     for row in table:
         if row["cloud"] != listing.cloud or row["region"] not in {here, listing.region}:
             continue
         price = row.dollars("on_demand")
         if price is not None:
             by_region = prices.setdefault(row["instance_type"], {})
-            by_region[row["region"]] = price, row["as_of"], row["source"]
+            by_region[row["region"]] = _DatedPrice(price, row["as_of"], row["source"])
     # Clouds price a region by families of types; members of a family begin alike.
     alike = {
         name: len(commonprefix([name, listing.instance_type]))  # noqa: RUF071 - of characters
         for name, by_region in prices.items()
         if len(by_region) > 1
     }
-    ratios: list[tuple[Decimal, str, str]] = []
+    ratios: list[_RegionRatio] = []
     for name, length in alike.items():
         if length == max(alike.values()):
-            there, since, _ = prices[name][listing.region]
-            price, as_of, source = prices[name][here]
-            ratios.append((price / there, min(as_of, since), source))
+            price_here, price_there = prices[name][here], prices[name][listing.region]
+            ratio = price_here.dollars / price_there.dollars
+            as_of = min(price_here.as_of, price_there.as_of)
+            ratios.append(_RegionRatio(ratio, as_of, price_here.source))
     if not ratios:
         return listing
-    ratio, as_of, source = sorted(ratios)[(len(ratios) - 1) // 2]
+    median = sorted(ratios)[(len(ratios) - 1) // 2]
+    is_same_list = median.source == listing.source
     return replace(
         listing,
         region=here,
-        on_demand=(listing.on_demand * ratio).quantize(MICRODOLLAR),
+        on_demand=(listing.on_demand * median.ratio).quantize(MICRODOLLAR),
         spot=None,
-        source=listing.source if source == listing.source else f"{listing.source}, {source}",
-        as_of=min(listing.as_of, as_of),
+        source=listing.source if is_same_list else f"{listing.source}, {median.source}",
+        as_of=min(listing.as_of, median.as_of),
         standing="scaled",
         reference=listing.region,
     )
