@@ -32,7 +32,7 @@ TRAILING_WEIGHT_MIN: Final = 2.0**-96
 
 
 class OwnerShares(NamedTuple):
-    """One model of a server after a tick, shared out to its cost owners."""
+    """The cost owners of one model of a server after a tick."""
 
     sums: DivisionState
     """Trailing sums by tenant, with the tokens of this tick; `UNDIVIDED` without a gateway."""
@@ -127,17 +127,13 @@ def divide_servers(
     elapsed: Nanoseconds,
     policy: CostPolicy,
 ) -> dict[ServerKey, dict[str, OwnerShares]]:
-    """Share out the models of every server in a tick to their cost owners. Without a gateway a model has one.
+    """The shares of every model of every server in a tick. Without a gateway a model has one cost owner.
 
-    New tenants get the places of the quota in the order of servers and models, first come, first served.
-
-    Args:
-        servers: states before the tick, whose tenants have places of the quota.
-        deltas: what servers and gateways counted in the tick.
-        elapsed: since the last tick.
-        policy: who owns a server, the weights of its tokens, and the quota.
+    `policy` bounds the tenants of a host. Tenants in the states before the tick, `servers`, have places.
+    New tenants get the places left, in the order of servers and models.
     """
-    divider = _Divider(servers, deltas, elapsed=elapsed, policy=policy)
+    quota = OwnerQuota(policy.limits.parties, servers.values())
+    divider = _Divider(deltas, quota, elapsed=elapsed, policy=policy)
     return {
         server.key: {model: divider.admit_and_advance(server, model) for model in server.models}
         for server in deltas.servers
@@ -145,21 +141,16 @@ def divide_servers(
 
 
 class _Divider:
-    """Division of all servers in one tick. It takes places of the quota as it goes."""
+    """Division of all servers in one tick."""
 
     def __init__(
-        self,
-        servers: Mapping[ServerKey, ServerState],
-        deltas: ServerDeltas,
-        *,
-        elapsed: Nanoseconds,
-        policy: CostPolicy,
+        self, deltas: ServerDeltas, quota: OwnerQuota, *, elapsed: Nanoseconds, policy: CostPolicy
     ) -> None:
         self._policy = policy
         self._elapsed = elapsed
         self._pools = GatewayPools(deltas)
         self._gateway_ticks = deltas.gateway_ticks
-        self._quota = OwnerQuota(policy.limits.parties, servers.values())
+        self._quota = quota
         self._tenant_tokens = {
             server.key: self._tenant_tokens_of(server, server.division)
             for server in deltas.servers
@@ -167,14 +158,10 @@ class _Divider:
         }
 
     def admit_and_advance(self, server: ServerDelta, model: str) -> OwnerShares:
-        """Advance the trailing sums of one model by one tick, and share it out to its cost owners.
-
-        New tenants take places of the quota.
-        """
+        """Advance the trailing sums of one model by one tick. New tenants take places of the quota."""
         division = server.division
         if division is None:
-            own_owner = self._policy.owner_of(server.key, model)
-            return OwnerShares(UNDIVIDED, {own_owner: WHOLE})
+            return OwnerShares(UNDIVIDED, {self._policy.owner_of(server.key, model): WHOLE})
         before = server.models_before[model].division
         weights = self._policy.split_rule(server.key.server, model).weights
         served = (server.tokens(model), *self._pools.peer_tokens(server.key, model))
@@ -291,14 +278,10 @@ def _trail(
     both_read: bool,
     sets_marks: bool,
 ) -> DivisionState:
-    """Add the weighted tokens of a tick to the trailing sums.
+    """Add the weighted tokens of a tick to the trailing sums, once server and gateway were `both_read`.
 
-    Args:
-        before: the sums before the tick.
-        tokens: weighted tokens of the tick, by tenant.
-        elapsed: since the last tick.
-        both_read: whether server and gateway were read. Else tokens are pending until both are.
-        sets_marks: whether the read of the gateway only set marks: pending tokens have no counterpart.
+    Until then tokens are pending. A read of the gateway that only `sets_marks` drops pending tokens: the
+    gateway has no count of them.
     """
     since = before.since + elapsed
     pending = dict(before.pending)

@@ -41,7 +41,6 @@ COUNTED_BY_PEER: Final[Mapping[Role, tuple[Quantity, ...]]] = {
 }
 """What a role's engine counts that its peer counts as well. Each token is counted once."""
 
-
 NEW_SERVER: Final = ServerState()
 """A server without a tick before."""
 
@@ -214,7 +213,11 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
     admission = ModelAdmission(state.servers, named, principals, limits.models)
     servers = [
         _server_delta(
-            key, state.servers.get(key, NEW_SERVER), principals[key], read, admission.admit(key, named[key])
+            key,
+            read,
+            before=state.servers.get(key, NEW_SERVER),
+            principal=principals[key],
+            names=admission.admit(key, named[key]),  # takes rows that models of the host share
         )
         for key, read in reads.items()
     ]
@@ -241,7 +244,7 @@ def clock_step(state: State, frame: Frame) -> Nanoseconds:
 
 
 def _server_delta(
-    key: ServerKey, before: ServerState, principal: str, read: _ServerRead, names: Mapping[str, str]
+    key: ServerKey, read: _ServerRead, *, before: ServerState, principal: str, names: Mapping[str, str]
 ) -> ServerDelta:
     """Add up the endpoints of one server. `names` has the admitted name of each of its models."""
     sums = read.counter_sums(names)
@@ -259,7 +262,7 @@ def _server_delta(
         models_before[name] = model_before
         # After a restart counters begin at zero: nothing is left to subtract.
         pending = {} if restarted else model_before.pending_subtraction
-        tokens, pending = _subtract(name, sums, pending)
+        tokens, pending_after = _subtract(name, sums, pending)
         models[name] = ModelDelta(
             tokens,
             request_seconds=request_seconds.get(name),
@@ -267,7 +270,7 @@ def _server_delta(
             batches=batches.get(name, 0),
             engine_seconds=engine_seconds.get(name),
             requests=_count(sums, name, "requests"),
-            pending_subtraction=pending,
+            pending_subtraction=pending_after,
             preemptions=_count(sums, name, "preemptions"),
         )
     reported_now = [names[model] for reading in read.readings for model in reading.models]
@@ -331,14 +334,13 @@ def combined(model: str, loads: Sequence[LoadReading]) -> LoadReading:
         return LoadReading(model, load.running, load.waiting, max_running=known, kv_cache=load.kv_cache)
     maxima = [load.max_running for load in loads if load.running is not None and load.max_running is not None]
     caches = [load.kv_cache for load in loads if load.kv_cache is not None]
+    kv_cache = Occupancy(sum(cache.used for cache in caches), sum(cache.capacity for cache in caches))
     return LoadReading(
         model,
         _sum(load.running for load in loads),
         _sum(load.waiting for load in loads),
         max_running=sum(maxima) if maxima and len(maxima) == len(loads) else None,
-        kv_cache=Occupancy(sum(cache.used for cache in caches), sum(cache.capacity for cache in caches))
-        if caches and len(caches) == len(loads)
-        else None,
+        kv_cache=kv_cache if caches and len(caches) == len(loads) else None,
     )
 
 
@@ -356,9 +358,9 @@ def _count(sums: CounterDeltas, model: str, quantity: Quantity) -> int | None:
 def _subtract(
     model: str, sums: CounterDeltas, before: Mapping[str, int]
 ) -> tuple[dict[TokenKind, int], dict[str, int]]:
-    """Tokens of one model by kind, and what remains to be subtracted from later ones.
+    """Tokens of one model by kind, and what remains to be subtracted from its later tokens, by kind.
 
-    A counter that is subtracted can move before the one that it is subtracted from.
+    Cached tokens are subtracted from a count that holds them, and their counter can move first.
     """
     pending = dict(before)
     tokens: dict[TokenKind, int] = {}

@@ -1,4 +1,4 @@
-"""States of servers from tick to tick: who gets one, who is forgotten, and who is partial. Pure."""
+"""States of servers from tick to tick: which servers get one, which are partial or forgotten. Pure."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -12,7 +12,7 @@ from exporter.readings import Frame, ServerKey
 from exporter.units import NANOSECONDS_PER_HOUR, Instant, Nanoseconds
 
 FORGOTTEN_AFTER: Final[Nanoseconds] = 24 * NANOSECONDS_PER_HOUR
-"""How long a server is absent, and its rows unchanged, until they leave the page."""
+"""How long a server is absent, and its rows unchanged, until its rows leave the page."""
 
 ServerStates = Mapping[ServerKey, ServerState]
 
@@ -44,13 +44,9 @@ def states_after(
 def with_unwatched(
     states: ServerStates, frame: Frame, *, listed: Collection[str], beyond: Mapping[ServerKey, ServerKey]
 ) -> ServerStates:
-    """The states, and one for each server that holds a listed GPU and was never watched.
+    """The states, and a new one for each server that holds a listed GPU and was never watched.
 
-    Args:
-        states: of servers that were watched, or held a GPU before.
-        frame: whose holders are looked at.
-        listed: the UUIDs of GPUs that NVML lists.
-        beyond: the servers beyond the limit, each with the key that counts it.
+    `beyond` has the servers beyond the limit, each with the key that counts it.
     """
     with_holders = dict(states)
     for holder in frame.holders:
@@ -63,9 +59,9 @@ def with_unwatched(
 def with_partial(
     states: ServerStates, activity: Mapping[ServerKey, ServerActivity], slots: Iterable[GpuState]
 ) -> ServerStates:
-    """The states, partial where a server declares more GPUs than it holds here: others compute for it, too.
+    """The states, partial where a server declares more GPUs than it holds here: other hosts compute for it.
 
-    `server_deltas` tells anew in each tick who is partial by role or hosts; this adds to it.
+    Servers that are partial by their role or their hosts are so in `states` already, by `server_deltas`.
     """
     devices = {(holder.key, holder.uuid, holder.instance) for slot in slots for holder in slot.holders}
     gpus_held = Counter(key for key, _uuid, _instance in devices)
@@ -78,12 +74,9 @@ def with_partial(
 
 
 def without_absent(states: ServerStates, present: Collection[ServerKey], wall: Instant) -> ServerStates:
-    """The states, without servers that were absent for a day: others may have their places within the limit.
+    """The states, without servers that were absent for a day: other servers get their places of the limit.
 
-    Args:
-        states: of servers after a tick.
-        present: those that hold a GPU or have an endpoint.
-        wall: wall time of the tick.
+    `present` are the servers that hold a GPU or have an endpoint at the `wall` time of the tick.
     """
     remaining: dict[ServerKey, ServerState] = {}
     for key, server in states.items():

@@ -90,7 +90,7 @@ class AdvancedServers:
     """Requests that were preempted."""
     latencies: tuple[LatencyPosting, ...]
     owners: frozenset[CostOwner]
-    """The owners of watched servers, also those with nothing to post."""
+    """The owners of watched servers, also owners with nothing to post."""
     hosted: tuple[HostedEquivalent, ...]
     """What the tokens cost at hosted offers."""
 
@@ -142,7 +142,7 @@ class _ModelPostings(NamedTuple):
 
     @classmethod
     def of(cls, counts: Mapping[Quantity, Mapping[CostOwner, int]], tokens_since: Instant | None) -> Self:
-        """Postings of counts by owner. Quantities that the server does not count have none."""
+        """Postings of counts by quantity and owner. A quantity that the server does not count has none."""
         finished = counts.get("requests", {})
         preempted = counts.get("preemptions", {})
         return cls(
@@ -160,9 +160,9 @@ class _AdvancedModel(NamedTuple):
     """One model of a server after a tick."""
 
     state: ModelState
-    """The trailing sums of the model, with those of the tick."""
+    """The trailing sums of the model, with the counts of the tick."""
     phases: PhaseSplit
-    """The phases of the model's busy money, and the model's weight among the server's models."""
+    """The split of the model's busy money, and its tokens, which weigh it among the server's models."""
     owner_shares: Mapping[CostOwner, int]
     """Parts of the model by cost owner."""
     postings: _ModelPostings
@@ -175,7 +175,8 @@ def _advance_model(
     delta = server.models[model]
     split = advance_phases(server.models_before[model], delta, time.elapsed, rule, role=server.role)
 
-    # Counts by owner sum to what the server counted. An owner that rounding took from gets more next time.
+    # Counts by owner sum to what the server counted. An owner that rounding took from gets more next time;
+    # without any rounding, as for a sole owner, there is nothing to remember.
     counts: dict[Quantity, dict[CostOwner, int]] = {}
     rounding = dict(shares.sums.rounding)
     for quantity, amount in delta.amounts().items():
@@ -250,19 +251,19 @@ def last_known(
 
 
 def _model_parts(weights: Mapping[str, float]) -> dict[str, int]:
-    """The parts of models by their weights in tokens, equal where none has any; `NO_MODEL` for no models.
+    """Parts of `money.WHOLE` by model, in proportion to weights in tokens, equal where no model has any.
 
-    Weights are scaled to the largest first: as integers up to 10**9 they keep their ratio, however small or
-    large they are.
+    Without models `NO_MODEL` has all. Weights are scaled to the largest first: as integers up to 10**9 they
+    keep their ratio, however small or large they are.
     """
-    if len(weights) <= 1:  # nearly every server has one
+    if len(weights) <= 1:  # nearly every server has one model
         return dict.fromkeys(weights or (NO_MODEL,), WHOLE)
     largest = max(weights.values()) or 1.0  # without any weight `portions` makes the parts equal
     return money.portions({model: round(weight / largest * WHOLE) for model, weight in weights.items()})
 
 
 def _latencies(servers: Iterable[ServerDelta], policy: CostPolicy) -> Iterable[LatencyPosting]:
-    """What servers observed of their latencies. No gateway divides it: the owner is the server's own."""
+    """Latencies that servers observed. A gateway divides none of them: the server's own owner has all."""
     for server in servers:
         for (model, objective, basis), count in server.latencies.items():
             yield LatencyPosting(

@@ -6,17 +6,16 @@ all of them. A proxy passes a page on from another port. A server that is read t
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from exporter.cost.counters import page_values
-from exporter.cost.page_marks import PageMarks, Series
-from exporter.cost.same_process import alike_pairs, is_one_process
+from exporter.cost.counters import SAME_START, page_values
+from exporter.cost.page_marks import PageMarks, Series, listen_apart
 from exporter.cost.state import EndpointState
-from exporter.readings import Peer, ServerReading
+from exporter.readings import Peer, Quantity, ServerReading
 from exporter.sources.processes import procfs
 from exporter.sources.processes.listener import takers
 
@@ -25,6 +24,11 @@ TAKEN_OVER_AFTER: Final = 3
 
 NEVER: Final = -sys.maxsize
 """The tick in which an endpoint counted that never did."""
+
+SECONDS: Final[frozenset[Quantity]] = frozenset(
+    {"prefill_seconds", "decode_seconds", "decode_request_seconds"}
+)
+"""Sums of seconds, which two processes that served alike do not have in common."""
 
 
 def own_listeners() -> tuple[procfs.ListeningSocket, ...]:
@@ -244,3 +248,69 @@ def sockets_reached(
         peer: (peer.local and takers(listening.get(peer.port, ()), peer.host, peer.port)) or peer
         for peer in peers
     }
+
+
+class _StartSlot(NamedTuple):
+    """What pages of one process have in common, as a key to find other pages by."""
+
+    engine: str
+    identity: str
+    """Identity of the process; empty where its start is known."""
+    number: int
+    """Start of the process in units of `SAME_START`; 0 where it is unknown."""
+
+
+def alike_pairs(readings: Iterable[ServerReading]) -> Iterator[tuple[ServerReading, ServerReading]]:
+    """The pairs of pages that may be of one process: their engine is one, and their starts or identities are.
+
+    A pair is (earlier page, later page).
+    """
+    by_start: dict[_StartSlot, list[ServerReading]] = {}
+    for reading in readings:
+        started = reading.started
+        identity = reading.identity if started is None else ""
+        number = 0 if started is None else started // SAME_START
+        # Two starts that are equal but for `SAME_START` have a slot in common.
+        slots = [_StartSlot(reading.engine, identity, slot) for slot in (number - 1, number)]
+        for other in {other.url: other for slot in slots for other in by_start.get(slot, ())}.values():
+            yield other, reading
+        for slot in slots:
+            by_start.setdefault(slot, []).append(reading)
+
+
+def is_one_process(
+    one: ServerReading, other: ServerReading, before: Mapping[str, Mapping[Series, float]]
+) -> bool | None:
+    """Whether two pages of a tick are of one process; `None` while one of them counted nothing.
+
+    Their starts are equal, and so are the names of their series. All counts agree: each count differs by no
+    more than it moved on either page since the last tick. `before` has the values of that tick by URL. One
+    sum of seconds that is not 0 is among them. Two processes that were found to hold GPUs are never one.
+    """
+    if one.started is None or other.started is None:
+        started_together = one.started == other.started and one.identity == other.identity
+    else:
+        started_together = abs(one.started - other.started) <= SAME_START
+    if one.engine != other.engine or listen_apart(one.listener, other.listener) or not started_together:
+        return False
+    values = page_values(one)
+    others = page_values(other)
+    if values.keys() != others.keys():
+        return False
+    if not any(values.values()) or not any(others.values()):
+        return None
+    moved = _moved(one, values, before)
+    others_moved = _moved(other, others, before)
+    agree = all(
+        abs(value - others[name]) <= max(moved[name], others_moved[name]) for name, value in values.items()
+    )
+    seconds = [counter.value for counter in one.counters if counter.quantity in SECONDS]
+    return agree and any(seconds)
+
+
+def _moved(
+    reading: ServerReading, values: Mapping[Series, float], before: Mapping[str, Mapping[Series, float]]
+) -> dict[Series, float]:
+    """How far each series of a page moved since the last tick; 0 where that is unknown."""
+    marks = before.get(reading.url, {})
+    return {name: max(0.0, value - marks.get(name, value)) for name, value in values.items()}

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from exporter.config.settings import Config
 from exporter.cost.counters import page_values
 from exporter.cost.policy import CardinalityLimits
-from exporter.cost.same_process import is_one_process
 from exporter.cost.server_deltas import collect_deltas
 from exporter.cost.state import State
 from exporter.readings import CounterReading, FailureReason, Peer, QuickSource, ServerKey, ServerReading
 from exporter.sampler.frame_reader import FrameRead, FrameReader
+from exporter.sources.same_server import is_one_process
 from exporter.units import NANOSECONDS_PER_SECOND
 from tests.clocks import START, ManualClock
 from tests.depth import examples
