@@ -377,7 +377,7 @@ def test_each_rule_can_fail(rule: Rule, path: str, text: str) -> None:
         ("sources/https_client.py", "import httpx"),
         ("clock.py", "import time"),
         ("cost/split.py", "@dataclass(frozen=True, slots=True)\nclass Split: ..."),
-        ("cost/money.py", "@dataclass(slots=True)\nclass GpuRemainders: ..."),
+        ("cost/accrual.py", "@dataclass(slots=True)\nclass GpuRemainders: ..."),
         ("ledger/totals.py", "@dataclass\nclass Totals: ..."),
         ("ledger/books.py", "moment = clock.now()\nlicense = Path(__file__).parents[2] / 'LICENSE'"),
         ("cost/split.py", "x = 1\n" * 600),

@@ -1,38 +1,270 @@
 """Accrual: what GPUs cost in the interval that a tick charges. Pure.
 
-The interval is the time since the last tick, a gap that no tick observed, or the time between a boot and the
-first tick of a ledger. For each part of it and each GPU that pays for that part is posted:
+`charge_interval`, at the end, charges each part of the interval to each GPU that pays for the part. The
+price of the GPU at the start of the part decides by its hardware what is posted (`SegmentPostings.add`):
 
-    time       GPU time by owner and phase
-    waiting    that time again, with its energy, where the hardware has no price yet
-    money      hourly rent for the time with the host up, other rates for all of the time, and the energy
+    hardware         chargeable time                              unpriced usage    money
+    priced           at hourly rent with the host up, else all    none              hardware, overheads
+    unpriced         with the host up                             time, energy      overheads
+    not in service   none                                         none              overheads
+    not counted      none                                         time              none
 
-A price that waits for its hardware has overheads all the same, which accrue. `late_accrual` charges the
-hardware for the time that waited, once it has a price.
+All GPU time is posted in each case. `late_accrual` charges unpriced usage once its hardware has a price. It
+shares `Usage`, `GpuCharge` and `SegmentPostings` with this file.
+
+Money is whole picodollars. `GpuRemainders` has what the divisions of a GPU's money leave to its next charge.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from exporter.cost import gpu_usage
-from exporter.cost.charges import ChargedUse, GpuCharge, SegmentPostings, Usage
 from exporter.cost.intervals import ChargedInterval, IntervalKind, IntervalPart
-from exporter.cost.money import GpuRemainders, divide
+from exporter.cost.money import add_all, divide, split
 from exporter.cost.policy import CostPolicy
-from exporter.cost.postings import OwnerPhase, Segment
-from exporter.cost.state import GpuState
+from exporter.cost.postings import GpuTimePosting, GpuUse, MoneyPosting, OwnerPhase, Segment, UnpricedTime
+from exporter.cost.state import Carry, GpuState
 from exporter.readings import UNCOUNTED, Gpu
 from exporter.tariff.calendar import day_of, month_of
-from exporter.tariff.rate import HardwareStatus, Price
-from exporter.tariff.tariff import Tariff
-from exporter.units import Instant, Millijoules, Nanoseconds
+from exporter.tariff.rate import EnergyPrice, HardwareStatus, Price, PriceBasis, Rate
+from exporter.tariff.tariff import ENERGY, Tariff
+from exporter.units import MILLIJOULES_PER_KILOWATT_HOUR, Instant, Millijoules, Nanoseconds, Picodollars
 
 GPU_TIME: Final = "GPU time"
-"""The key of the rounding of GPU time, among those of components of cost, whose names have no space."""
+"""The key of GPU time in `GpuRemainders.rounding`. No component of cost has a space in its name."""
 
-UNPRICED_ENERGY: Final = "unpriced energy"
-"""The key of the rounding of energy that waits for a price."""
+GPU_ENERGY: Final = "GPU energy"
+"""The key of energy in `GpuRemainders.rounding`: energy in millijoules, not its cost."""
+
+
+def accrue(rate: Rate, elapsed: Nanoseconds, carry: Carry | None) -> tuple[Picodollars, Carry]:
+    """Whole picodollars that accrued, and the fraction that is left.
+
+    Accruing over [a, b] and then [b, c] is exactly accruing over [a, c] while the rate stays. At a dollar an
+    hour, one second accrues 277,777,777 picodollars and carries 7/9; the next 277,777,778 and carries 5/9.
+    """
+    return _whole_and_carry(rate.amount * elapsed, rate.period, carry)
+
+
+def accrue_energy(price: EnergyPrice, energy: Millijoules, carry: Carry | None) -> tuple[Picodollars, Carry]:
+    """Whole picodollars that energy costs, and the fraction that is left, as `accrue`."""
+    return _whole_and_carry(price.per_kilowatt_hour * energy, MILLIJOULES_PER_KILOWATT_HOUR, carry)
+
+
+def _whole_and_carry(numerator: int, period: int, carry: Carry | None) -> tuple[Picodollars, Carry]:
+    """The whole picodollars of `numerator / period` and a carry, and the new carry."""
+    if carry is not None:
+        # Exact while the period stays. A carry of another period loses less than 1 / period of a picodollar.
+        numerator += carry.numerator * period // carry.period
+    posted, rest = divmod(numerator, period)
+    return posted, Carry(rest, period)
+
+
+@dataclass(slots=True)
+class GpuRemainders:
+    """What the divisions of one GPU's money, time and energy leave to its next charge."""
+
+    carries: dict[str, Carry] = field(default_factory=dict)
+    """The fraction of a picodollar that accruing left, by component.
+
+    It is money, and stored in the ledger. The next accrual of the component adds it, so that two short ticks
+    accrue what a long one does.
+    """
+    rounding: dict[str, Mapping[OwnerPhase, int]] = field(default_factory=dict)
+    """How much more or less than its due each owner and phase got, by component, `GPU_TIME` and `GPU_ENERGY`.
+
+    It is fairness, never money. A split is exact, but favors somebody by a unit: by its rounding the next
+    split favors another.
+    """
+
+    @classmethod
+    def of_slot(cls, slot: GpuState) -> "GpuRemainders":
+        """What the charges of earlier ticks left in a slot."""
+        return cls(dict(slot.carries), dict(slot.rounding))
+
+    def split(self, key: str, amount: int, weights: Mapping[OwnerPhase, int]) -> dict[OwnerPhase, int]:
+        """The parts of an amount that are not zero. The rounding of the key changes for the next split.
+
+        Owners without a weight keep their rounding.
+
+        Raises:
+            ValueError: an amount other than zero has no weights, and would be lost.
+        """
+        if amount == 0:
+            return {}
+        before = self.rounding.get(key, {})
+        parts, after = split(amount, weights, before)
+        self.rounding[key] = {**before, **after}
+        return {owner_phase: part for owner_phase, part in parts.items() if part}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Usage of one GPU by owner and phase. Owners that used nothing may be left out."""
+
+    time: Mapping[OwnerPhase, Nanoseconds]
+    """GPU time."""
+    up: Mapping[OwnerPhase, Nanoseconds]
+    """The part of the GPU time with the host up: hourly rent accrues in it."""
+    energy: Mapping[OwnerPhase, Millijoules]
+    """Energy."""
+
+    @classmethod
+    def sum_of(cls, usages: Iterable["Usage"]) -> "Usage":
+        """The sum of several usages of the GPU."""
+        time: dict[OwnerPhase, Nanoseconds] = {}
+        up: dict[OwnerPhase, Nanoseconds] = {}
+        energy: dict[OwnerPhase, Millijoules] = {}
+        for usage in usages:
+            add_all(time, usage.time)
+            add_all(up, usage.up)
+            add_all(energy, usage.energy)
+        return cls(time, up, energy)
+
+    def by_owner_phase(self) -> dict[OwnerPhase, GpuUse]:
+        """What each owner used in each phase, without owners that used nothing."""
+        used = {
+            key: GpuUse(self.time.get(key, 0), self.up.get(key, 0), self.energy.get(key, 0))
+            for key in {**self.time, **self.up, **self.energy}
+        }
+        return {key: use for key, use in used.items() if use.time or use.up or use.energy}
+
+    def chargeable(self, price: Price) -> Mapping[OwnerPhase, Nanoseconds]:
+        """The GPU time that counts in dollars per hour: money over chargeable time is the price."""
+        if price.hardware is HardwareStatus.UNPRICED or price.has_hourly_rent:
+            return self.up
+        if price.hardware is HardwareStatus.NOT_IN_SERVICE or not price.rates:
+            return {}  # no rates: a price without hourly rent charges nothing for time since a boot
+        return self.time
+
+
+class ChargedUse(NamedTuple):
+    """GPU time or energy that is charged, and the weights that divide its cost."""
+
+    amount: Nanoseconds | Millijoules
+    """Time or energy of all owners together."""
+    weights: Mapping[OwnerPhase, int]
+    """Weights by owner and phase; empty only where the amount is zero."""
+
+
+class GpuCharge(NamedTuple):
+    """What one GPU is charged for at one price."""
+
+    gpu: Gpu
+    """The GPU, or `UNCOUNTED` for time of a host whose GPUs were not counted."""
+    price: Price
+    """The price of this time."""
+    time: ChargedUse
+    """GPU time, whether the host was up or down."""
+    up: ChargedUse
+    """GPU time with the host up, which hourly rent is charged for."""
+    energy: ChargedUse
+    """Energy that the GPU used."""
+
+    def usage(self, remainders: GpuRemainders) -> Usage:
+        """Divide time and energy over owners and phases. The remainders of the GPU change.
+
+        Raises:
+            ValueError: it has no time.
+        """
+        time = remainders.split(GPU_TIME, self.time.amount, self.time.weights)
+        # Divided as `time` was rounded, not by weights: no owner has the host up for longer than its time.
+        up = divide(self.up.amount, time)
+        energy = remainders.split(GPU_ENERGY, self.energy.amount, self.energy.weights)
+        return Usage(time, up, energy)
+
+
+@dataclass(slots=True)
+class SegmentPostings:
+    """Postings of one segment; GPU after GPU is added to them."""
+
+    start: Instant
+    """The start of the segment."""
+    end: Instant
+    """The end of the segment."""
+    day: str
+    """The local day that the segment lies in, like 2026-11-30."""
+    hourly_only: bool = False
+    """Whether hourly rent alone is charged for the segment, as for time since a boot."""
+    accrued: Picodollars = 0
+    """Money of all GPUs, summed before anything is split."""
+    money: list[MoneyPosting] = field(default_factory=list)
+    """Money by GPU, component, owner and phase."""
+    gpu_times: list[GpuTimePosting] = field(default_factory=list)
+    """GPU time by GPU, owner and phase."""
+    unpriced: list[UnpricedTime] = field(default_factory=list)
+    """Unpriced time and its energy, by GPU."""
+
+    def add(self, charge: GpuCharge, remainders: GpuRemainders) -> None:
+        """Post the time of a GPU, its unpriced usage, and its money. The remainders of the GPU change."""
+        usage = charge.usage(remainders)
+        is_unpriced = charge.price.hardware is HardwareStatus.UNPRICED
+        if is_unpriced:
+            unpriced_time = UnpricedTime(
+                gpu=charge.gpu,
+                day=self.day,
+                start=self.start,
+                end=self.end,
+                usage=usage.by_owner_phase(),
+                hourly_only=self.hourly_only,
+            )
+            self.unpriced.append(unpriced_time)
+        # Uncounted GPUs become chargeable with the late charge, which knows their number.
+        chargeable = {} if charge.gpu == UNCOUNTED else usage.chargeable(charge.price)
+        self.add_time(charge.gpu, usage, chargeable, unpriced=is_unpriced)
+        self.add_money(charge, remainders)
+
+    def add_time(
+        self, gpu: Gpu, usage: Usage, chargeable: Mapping[OwnerPhase, Nanoseconds], *, unpriced: bool
+    ) -> None:
+        """Post the time of a GPU, and the part of the time that is chargeable now."""
+        for owner_phase, duration in usage.time.items():
+            posting = GpuTimePosting(
+                gpu,
+                owner_phase,
+                duration=duration,
+                chargeable=chargeable.get(owner_phase, 0),
+                unpriced=unpriced,
+                down=max(0, duration - usage.up.get(owner_phase, 0)),
+            )
+            self.gpu_times.append(posting)
+
+    def add_money(self, charge: GpuCharge, remainders: GpuRemainders) -> None:
+        """Post what a GPU costs: by each rate of its price, then by its energy. The remainders change."""
+        carries = remainders.carries
+        for rate in charge.price.rates:
+            used = charge.up if rate.while_up else charge.time
+            cost, carries[rate.component] = accrue(rate.rate, used.amount, carries.get(rate.component))
+            parts = remainders.split(rate.component, cost, used.weights)
+            self.accrued += cost
+            self._add_parts(charge.gpu, rate.component, rate.provenance.price_basis, parts)
+        energy = charge.price.energy
+        if energy is not None:
+            cost, carries[ENERGY] = accrue_energy(energy, charge.energy.amount, carries.get(ENERGY))
+            parts = remainders.split(ENERGY, cost, charge.energy.weights)
+            self.accrued += cost
+            self._add_parts(charge.gpu, ENERGY, energy.provenance.price_basis, parts)
+
+    def _add_parts(
+        self, gpu: Gpu, component: str, price_basis: PriceBasis, parts: Mapping[OwnerPhase, Picodollars]
+    ) -> None:
+        for owner_phase, amount in parts.items():
+            self.money.append(MoneyPosting(gpu, component, price_basis, owner_phase, amount))
+
+    def segment(self, *, down: Nanoseconds = 0) -> Segment:
+        """The segment of these postings, in which the host was `down` for so long."""
+        return Segment(
+            start=self.start,
+            end=self.end,
+            month=self.day[: len("2026-11")],
+            day=self.day,
+            accrued=self.accrued,
+            money=tuple(self.money),
+            gpu_times=tuple(self.gpu_times),
+            unpriced=tuple(self.unpriced),
+            down=down,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +272,15 @@ class GpuToCharge:
     """A GPU that a tick may charge: who pays for it, and what its cost is divided by."""
 
     slot: GpuState
-    """Its slot after the tick, still with the fractions of a picodollar that the last tick left."""
+    """Its slot after the tick, still with what the charges of earlier ticks left."""
     payer: Gpu
-    """The GPU that pays: in a gap the one that sat in the slot before it, else the one that sits there."""
+    """The GPU that pays: for a gap the GPU in the slot before the gap, else the GPU in the slot now."""
     count: int
     """The number of GPUs, above 1 for several that NVML never listed: all of them pay."""
-    seen_before: bool
-    """False for a GPU that is new in the tick."""
+    is_new: bool
+    """Whether the slot is in this tick for the first time."""
     is_listed: bool
-    """Whether NVML lists it in the tick."""
+    """Whether NVML lists the GPU in the tick."""
     by_time: Mapping[OwnerPhase, int]
     """Weights that divide its time over owners and phases; at least one is positive."""
     by_energy: Mapping[OwnerPhase, int]
@@ -65,21 +297,37 @@ class ReleasedGpus(NamedTuple):
     """GPUs that left the host in a gap, and pay for it."""
 
     gpus: Sequence[GpuToCharge]
+    """The GPUs, with their slots as before the gap."""
     until: Instant | None
     """Until when they pay; `None`: for all of the gap."""
 
-    def paying_at(self, start: Instant) -> Sequence[GpuToCharge]:
-        """Those that pay for a part of the gap that starts then."""
-        return self.gpus if self.until is None or start < self.until else ()
+    def pay_at(self, start: Instant) -> bool:
+        """Whether they pay for a part of the gap that starts then."""
+        return self.until is None or start < self.until
 
 
 class IntervalCost(NamedTuple):
     """What the interval of a tick costs."""
 
     segments: tuple[Segment, ...]
-    """The whole interval, in order."""
+    """A segment for each part of the interval, in order."""
     slots: Mapping[Gpu, GpuState]
-    """The slots after the tick by the GPU in them, with what the divisions of money left."""
+    """The slots after the tick by the GPU in them, with what the charges of this tick left."""
+
+
+class _PayingGpu(NamedTuple):
+    """A GPU in the parts of one interval."""
+
+    to_charge: GpuToCharge
+    """Who pays for it, and what its cost is divided by."""
+    remainders: GpuRemainders
+    """What charges left: first those of earlier ticks, then those of each part, for the next part."""
+
+    def slot_after(self) -> GpuState:
+        """Its slot after the tick, with what the charges of this tick left."""
+        return replace(
+            self.to_charge.slot, carries=self.remainders.carries, rounding=self.remainders.rounding
+        )
 
 
 def charge_interval(
@@ -99,22 +347,21 @@ def charge_interval(
         gpus: GPUs that are on the host after the tick.
         released: GPUs that are charged, though they left the host in a gap.
     """
-    # No two slots are of one GPU, whether they are on the host or released.
-    remainders = {
-        gpu.slot.gpu: GpuRemainders(dict(gpu.slot.carries), dict(gpu.slot.rounding))
-        for gpu in (*gpus, *released.gpus)
-    }
-    charging = _Charging(interval, policy, remainders)
-    # Nobody saw when in a gap a new GPU came, so that it pays from the next tick on.
-    paying = [gpu for gpu in gpus if gpu.seen_before or interval.charges_new_gpus]
-    segments = [charging.segment(part, [*paying, *released.paying_at(part.start)]) for part in parts]
+    on_host = [_PayingGpu(gpu, GpuRemainders.of_slot(gpu.slot)) for gpu in gpus]
+    # What the charges of released GPUs leave, less than a picodollar for each component, is dropped.
+    gone = [_PayingGpu(gpu, GpuRemainders.of_slot(gpu.slot)) for gpu in released.gpus]
+    # Nobody saw when in a gap a new GPU came: it pays from the next tick on.
+    is_gap = interval.kind is IntervalKind.GAP
+    staying = [gpu for gpu in on_host if not (is_gap and gpu.to_charge.is_new)]
+    charging = _Charging(interval, policy)
+    segments: list[Segment] = []
+    for part in parts:
+        paying = staying + gone if released.pay_at(part.start) else staying
+        segments.append(charging.charge_part(part, paying))
     if interval.kind is IntervalKind.SINCE_BOOT:
-        # Time since a boot that is charged to no GPU is not metered.
+        # Time since a boot that no GPU is charged for is not metered.
         segments = [segment for segment in segments if segment.gpu_times]
-    slots: dict[Gpu, GpuState] = {}
-    for gpu in gpus:
-        left = remainders[gpu.slot.gpu]
-        slots[gpu.slot.gpu] = replace(gpu.slot, carries=left.carries, rounding=left.rounding)
+    slots = {gpu.to_charge.slot.gpu: gpu.slot_after() for gpu in on_host}
     return IntervalCost(tuple(segments), slots)
 
 
@@ -126,65 +373,39 @@ class _Charging:
     """The interval that the parts are of."""
     policy: CostPolicy
     """Prices, and the owners of servers."""
-    remainders: Mapping[Gpu, GpuRemainders]
-    """What divisions of money left, by the GPU in the slot; each part changes it for the next."""
 
-    def segment(self, part: IntervalPart, paying: Sequence[GpuToCharge]) -> Segment:
-        """Charge a part of the interval to the GPUs that pay for it, without those that were retired."""
+    def charge_part(self, part: IntervalPart, paying: Sequence[_PayingGpu]) -> Segment:
+        """Charge a part of the interval to the GPUs that pay for it. The remainders of each GPU change."""
         tariff = self.policy.tariff
-        gpus = [gpu for gpu in paying if not gpu.has_left(tariff, part.start)]
-        gpus_on_host = sum(gpu.count for gpu in gpus)  # an overhead of the host is divided by it
-        day = day_of(part.start, self.policy.zone).name
-        postings = SegmentPostings(part.start, part.end, day)
+        gpus = [gpu for gpu in paying if not gpu.to_charge.has_left(tariff, part.start)]
+        gpus_on_host = sum(gpu.to_charge.count for gpu in gpus)  # they share the overheads of the host
+        postings = SegmentPostings(
+            part.start,
+            part.end,
+            day=day_of(part.start, self.policy.zone).name,
+            hourly_only=self.interval.kind is IntervalKind.SINCE_BOOT,
+        )
         for gpu in gpus:
-            price = self._price(gpu.payer, part.start, gpus_on_host)
+            price = self._price(gpu.to_charge.payer, part.start, gpus_on_host)
             if price is not None:
-                self._post(gpu, price, part, postings)
+                postings.add(self._charge(gpu.to_charge, price, part), gpu.remainders)
         return postings.segment(down=part.length - part.up)
 
     def _price(self, gpu: Gpu, at: Instant, gpus_on_host: int) -> Price | None:
-        """The price that a GPU is charged at; `None` where it is not charged.
-
-        Time since a boot is charged hourly rent alone, as a cloud bills it from the boot on.
-        """
+        """The price that a GPU is charged at; `None` for a GPU that is not charged for time since a boot."""
         tariff = self.policy.tariff
         price = tariff.price(gpu, at, month_of(at, self.policy.zone), gpus_on_host)
         if self.interval.kind is not IntervalKind.SINCE_BOOT:
             return price
-        hourly = price.hourly()
-        if hourly.rates:
-            return hourly
-        # A GPU without a price may get hourly rent once the host's location is known: its time waits for it.
-        may_become_hourly = not price.priced and tariff.waits_for_location(gpu)
-        return hourly if may_become_hourly else None
-
-    def _post(self, gpu: GpuToCharge, price: Price, part: IntervalPart, postings: SegmentPostings) -> None:
-        """Post the time of a GPU in a part of the interval, and what it costs."""
-        charge = self._charge(gpu, price, part)
-        remainders = self.remainders[gpu.slot.gpu]
-        time = remainders.split(GPU_TIME, charge.time.amount, charge.time.weights)
-        # The host is up for all owners alike, so that their time divides it. Some owner has time: no part of
-        # an interval is empty.
-        usage = Usage(time, up=divide(charge.up.amount, time))
-        if price.hardware is HardwareStatus.UNPRICED:  # the hardware has no price yet
-            energy = remainders.split(UNPRICED_ENERGY, charge.energy.amount, charge.energy.weights)
-            waiting = replace(usage, energy=energy)
-            postings.add_unpriced(
-                gpu.payer, waiting, hourly_only=self.interval.kind is IntervalKind.SINCE_BOOT
-            )
-        # Time that is owed, with or without its price yet. It is none before the GPUs are counted: a late
-        # charge posts it once their number is known.
-        chargeable: Mapping[OwnerPhase, Nanoseconds] = {}
-        if gpu.payer != UNCOUNTED:
-            chargeable = usage.chargeable(price)
-        postings.add_time(gpu.payer, usage, chargeable, unpriced=price.hardware is HardwareStatus.UNPRICED)
-        postings.charge(charge, remainders)
+        # Clouds bill hourly rent from the boot on. Once the host's location is known, it may price the GPU.
+        may_be_priced = price.hardware is HardwareStatus.UNPRICED and tariff.location_may_price(gpu)
+        return price.hourly_rent_alone() if price.has_hourly_rent or may_be_priced else None
 
     def _charge(self, gpu: GpuToCharge, price: Price, part: IntervalPart) -> GpuCharge:
         """What a GPU is charged for in a part of the interval."""
         by_time = gpu.by_time
         if self.interval.kind is IntervalKind.SINCE_BOOT:
-            # The ledger began after this time, so that nobody knows who held the GPU in it.
+            # The ledger began after this time: its holders are not known, and no energy of it was metered.
             by_time = gpu_usage.unallocated_weights(self.policy)
         return GpuCharge(
             gpu=gpu.payer,

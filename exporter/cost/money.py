@@ -1,11 +1,7 @@
-"""Exact arithmetic: splits of an amount by weights, what is left of divisions, and sums by key. Pure."""
+"""Exact arithmetic: splits of an amount by weights, and sums by key. Pure."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
-
-from exporter.cost.postings import OwnerPhase
-from exporter.cost.state import Carry
 
 WHOLE: Final = 10**9
 """A whole, in the integer parts that weights are made of."""
@@ -95,32 +91,3 @@ def portions(weights: Mapping[K, int]) -> dict[K, int]:
     if not any(weight > 0 for weight in weights.values()):
         weights = dict.fromkeys(weights, 1)
     return divide(WHOLE, weights)
-
-
-@dataclass(slots=True)
-class GpuRemainders:
-    """Fractions of a picodollar that one GPU's postings leave.
-
-    Money is whole picodollars, and two divisions leave a rest. An accrual (rate x time / period) leaves its
-    carry, which the next accrual of the component adds: none is lost while the GPU is on the host, so that
-    two short ticks accrue what a long one does. A split over owners is exact, but favors somebody by a unit:
-    the rounding of each owner remembers by how much, so that the next split favors another.
-    """
-
-    carries: dict[str, Carry] = field(default_factory=dict)
-    """What accruals left, by component. It is money, and kept in the ledger."""
-    rounding: dict[str, Mapping[OwnerPhase, int]] = field(default_factory=dict)
-    """What splits took from each owner and phase, by component. It is fairness, never money."""
-
-    def split(self, component: str, amount: int, weights: Mapping[OwnerPhase, int]) -> dict[OwnerPhase, int]:
-        """The parts of an amount that are not zero. Keys without a weight keep their rounding.
-
-        Raises:
-            ValueError: an amount other than zero has no weights, and would be lost.
-        """
-        if amount == 0:
-            return {}
-        before = self.rounding.get(component, {})
-        parts, after = split(amount, weights, before)
-        self.rounding[component] = {**before, **after}
-        return {key: part for key, part in parts.items() if part}

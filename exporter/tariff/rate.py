@@ -96,11 +96,11 @@ class Price:
         return self.hardware is HardwareStatus.PRICED
 
     @property
-    def while_up(self) -> bool:
-        """Whether rent accrues only while the host is up."""
+    def has_hourly_rent(self) -> bool:
+        """Whether some rate accrues only while the host is up."""
         return any(rate.while_up for rate in self.rates)
 
-    def hourly(self) -> "Price":
-        """Its hourly rent alone."""
-        hourly = tuple(rate for rate in self.rates if rate.while_up)
-        return Price(hourly, None, self.hardware)
+    def hourly_rent_alone(self) -> "Price":
+        """The price without energy and without rates that accrue while the host is down."""
+        hourly_rent = tuple(rate for rate in self.rates if rate.while_up)
+        return Price(hourly_rent, None, self.hardware)

@@ -256,8 +256,8 @@ class Tariff:
         )
         return UnseenHardware(by_type if count is None else count.gpus, priced, named or bool(by_type))
 
-    def waits_for_location(self, gpu: Gpu) -> bool:
-        """Whether a GPU that has no price may get one, by the hour, from the host's location."""
+    def location_may_price(self, gpu: Gpu) -> bool:
+        """Whether the host's location, once it is known, may give an unpriced GPU an hourly rent."""
         if gpu == UNCOUNTED:
             return True
         rule = self.rule(gpu)

@@ -74,7 +74,7 @@ def test_which_gpus_wait_for_the_place(text: bytes, location: HostLocation | Non
     tariff = cost_policy(parse(text), "gpu-1", location).tariff
     priced = tariff.hardware_price(H100, NOW).priced
 
-    assert (not priced and tariff.waits_for_location(H100)) == waits
+    assert (not priced and tariff.location_may_price(H100)) == waits
 
 
 def test_a_list_price_of_the_hosts_own_instance_waits_as_well() -> None:

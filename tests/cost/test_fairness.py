@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from exporter.cost.charges import accrue
+from exporter.cost.accrual import accrue
 from exporter.cost.money import split
 from exporter.cost.policy import CardinalityLimits
 from exporter.cost.state import Carry

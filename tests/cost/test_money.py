@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.charges import accrue, accrue_energy
+from exporter.cost.accrual import accrue, accrue_energy
 from exporter.cost.money import ROUNDING_SCALE, WHOLE, add, add_all, divide, portions, split
 from exporter.cost.state import Carry
 from exporter.tariff.rate import EnergyPrice, Provenance, Rate
