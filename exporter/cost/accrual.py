@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from exporter.cost import gpu_usage
 from exporter.cost.intervals import ChargedInterval, IntervalKind, IntervalPart
-from exporter.cost.money import add_all, divide, split
+from exporter.cost.money import add_all, part_between, split
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import GpuTimePosting, GpuUse, MoneyPosting, OwnerPhase, Segment, UnpricedTime
 from exporter.cost.state import Carry, GpuState
@@ -169,8 +169,8 @@ class GpuCharge(NamedTuple):
             ValueError: it has no time.
         """
         time = remainders.split(GPU_TIME, self.time.amount, self.time.weights)
-        # Divided as `time` was rounded, not by weights: no owner has the host up for longer than its time.
-        up = divide(self.up.amount, time)
+        # Divided by `time`, not by weights: no owner has the host up for longer than its rounded time.
+        up, _rounding = split(self.up.amount, time)
         energy = remainders.split(GPU_ENERGY, self.energy.amount, self.energy.weights)
         return Usage(time, up, energy)
 
@@ -389,7 +389,7 @@ class _Charging:
             price = self._price(gpu.to_charge.payer, part.start, gpus_on_host)
             if price is not None:
                 postings.add(self._charge(gpu.to_charge, price, part), gpu.remainders)
-        return postings.segment(down=part.length - part.up)
+        return postings.segment(down=part.end - part.start - part.up)
 
     def _price(self, gpu: Gpu, at: Instant, gpus_on_host: int) -> Price | None:
         """The price that a GPU is charged at; `None` for a GPU that is not charged for time since a boot."""
@@ -407,10 +407,12 @@ class _Charging:
         if self.interval.kind is IntervalKind.SINCE_BOOT:
             # The ledger began after this time: its holders are not known, and no energy of it was metered.
             by_time = gpu_usage.unallocated_weights(self.policy)
+        # The parts of an interval add up to its energy.
+        energy = part_between(gpu.energy, part.drawn_before, part.drawn_until, part.drawn_in_all)
         return GpuCharge(
             gpu=gpu.payer,
             price=price,
-            time=ChargedUse(part.length * gpu.count, by_time),
+            time=ChargedUse((part.end - part.start) * gpu.count, by_time),
             up=ChargedUse(part.up * gpu.count, by_time),
-            energy=ChargedUse(part.share_of_energy(gpu.energy), gpu.by_energy),
+            energy=ChargedUse(energy, gpu.by_energy),
         )

@@ -1,9 +1,14 @@
-"""The time that a tick charges: since the last tick, or a gap without ticks. Pure.
+"""The time that a tick charges, in parts. Pure.
 
-A gap is a tick longer than three intervals and a minute: the daemon was down, the host was, or it slept.
-It is charged to the last known holders. Owned hardware, overheads and leases cost all of it. Hourly rent
-costs the time that the host was up, as far as boots and suspends show it.
-The first ledger of a boot charges hourly rent since that boot, as the cloud did.
+`tick_time` finds the interval (`IntervalKind`), and `charged_parts` cuts it:
+
+    observed     since the last tick
+    gap          since the last tick, more than three intervals and a minute ago: daemon or host were down, or
+                 the host slept
+    since boot   of a new ledger, since the boot of the host
+
+Owned hardware, overheads and leases cost all of an interval. Hourly rent costs the time with the host up
+(`ChargedInterval.up`), as far as boots and suspends show it.
 """
 
 from dataclasses import dataclass
@@ -13,7 +18,6 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from exporter.cost.inventory import GpuInventory
-from exporter.cost.money import part_between
 from exporter.cost.policy import CostPolicy
 from exporter.cost.state import State
 from exporter.readings import Frame
@@ -24,7 +28,6 @@ from exporter.units import (
     NANOSECONDS_PER_MINUTE,
     NANOSECONDS_PER_SECOND,
     Instant,
-    Millijoules,
     Nanoseconds,
 )
 
@@ -41,17 +44,18 @@ SUSPEND_MIN: Final[Nanoseconds] = NANOSECONDS_PER_SECOND
 """Boot time and awake time are read one after the other; less than this is no suspend."""
 
 TimeRange = tuple[Instant, Instant]
+"""A start and an end."""
 
 
 class IntervalKind(Enum):
-    """How a charged interval is known, which decides who pays for it and what."""
+    """The kind of an interval decides which GPUs pay for it, and which rates."""
 
     OBSERVED = "observed"
-    """Since the last tick. GPUs and holders at its end pay."""
+    """GPUs and holders at the end of the interval pay all rates."""
     GAP = "gap"
-    """Since the last tick, too long ago. GPUs and holders of that tick pay."""
+    """GPUs and holders at the start of the interval pay all rates."""
     SINCE_BOOT = "since boot"
-    """Since the boot, in a new ledger. GPUs at its end pay hourly rent alone, for no holder."""
+    """GPUs at the end of the interval pay hourly rent alone. Their holders are not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,31 +63,25 @@ class ChargedInterval:
     """The wall time [start, end) that a tick charges."""
 
     start: Instant
+    """The start of the interval."""
     end: Instant
+    """The wall time of the tick."""
     kind: IntervalKind
-    """Whether it was observed, is a gap, or is the time since boot."""
+    """Which GPUs pay for the interval, and which rates."""
     up: tuple[TimeRange, ...]
-    """The parts that hourly rent is charged for."""
+    """The times with the host up, which cost hourly rent."""
     uncharged: Nanoseconds = 0
-    """Time before `start`, beyond `gap_max`."""
+    """Time before `start` that is never charged: the policy's `gap_max` bounds an interval."""
     booted: Instant | None = None
-    """When the boot in a gap began, `None` without a boot. It resets the counters of drivers and servers."""
+    """The boot in a gap, `None` without one. A boot resets the counters of drivers and servers."""
 
     @property
     def length(self) -> Nanoseconds:
-        """How long it is."""
+        """The length of the interval."""
         return self.end - self.start
 
-    @property
-    def charges_new_gpus(self) -> bool:
-        """Whether GPUs that are new at its end pay for it: not for a gap, in which nobody saw them come.
-
-        After a boot all GPUs are new, and pay for the time since.
-        """
-        return self.kind is not IntervalKind.GAP
-
     def up_between(self, since: Instant, until: Instant) -> Nanoseconds:
-        """How much of a part of it the host was up."""
+        """The time with the host up in [since, until)."""
         return sum(max(0, min(until, end) - max(since, start)) for start, end in self.up)
 
 
@@ -92,15 +90,15 @@ class TickTime:
     """The times of one tick: what its segments charge, and when its energy and its tokens began."""
 
     charged: ChargedInterval | None
-    """The interval that the segments charge, `None` where there is none."""
+    """The interval that the segments charge; `None`: the tick charges nothing."""
     elapsed: Nanoseconds
-    """The charged time since the last tick, 0 without one. Trailing sums decay over it."""
+    """The charged time since the last tick, 0 without a last tick. Trailing sums decay over it."""
     metered: Nanoseconds | None
-    """The time that energy was drawn in, `None` where energy is metered from this tick on."""
+    """The time that energy was drawn in; `None`: energy is metered from this tick on."""
     tokens_since: Instant | None
-    """When the tokens began where they did not begin with the segments, else `None`."""
+    """The start of the time that the tokens are of; `None`: the start of the segments."""
     is_gap: bool
-    """Whether no tick observed the time: its holders are those of the last tick."""
+    """Whether the time since the last tick is a gap. The holders are then those of the last tick."""
 
 
 def tick_time(state: State, frame: Frame, policy: CostPolicy, *, charges_gpus: bool) -> TickTime:
@@ -110,7 +108,7 @@ def tick_time(state: State, frame: Frame, policy: CostPolicy, *, charges_gpus: b
     elapsed = 0 if interval is None else interval.length
     is_gap = interval is not None and interval.kind is IntervalKind.GAP
     if boot is not None:
-        # Nothing but hourly rent begins before a GPU is read: energy does not.
+        # The tick charges hourly rent since the boot, and everything else from its end on: energy, too.
         return TickTime(boot, elapsed, metered=None, tokens_since=state.wall, is_gap=is_gap)
     if interval is None:
         return TickTime(None, elapsed, metered=None, tokens_since=None, is_gap=is_gap)
@@ -121,10 +119,9 @@ def tick_time(state: State, frame: Frame, policy: CostPolicy, *, charges_gpus: b
 
 
 def since_boot(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterval | None:
-    """The time from boot to a frame, for the first ledger of that boot; `None` for all others.
+    """The time from the boot to a frame, in the first ledger of that boot; `None` in all other ledgers.
 
-    The first frame with a GPU to charge charges it, hourly rent alone, within an hour of the boot. All
-    else accrues from the next tick on.
+    The first frame with a GPU to charge has it, within an hour of the boot.
     """
     first_of_boot = bool(state.fresh_in) and state.fresh_in == frame.boot
     if not first_of_boot or frame.elapsed >= LATEST_FIRST_TICK:
@@ -137,11 +134,11 @@ def since_boot(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterva
 
 
 def since_last(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterval | None:
-    """The interval that ends with a frame; `None` without a last tick.
+    """The interval from the last tick to a frame; `None` without a last tick.
 
-    Within one boot its length is the boot clock's difference, so that a wall clock that is stepped changes
-    no money. Across boots it is the wall clock's, at least the time since this boot where it is known to have
-    begun after the last tick, and at most `gap_max`.
+    Within one boot its length is the difference of the boot clock, so that a step of the wall clock changes
+    no money. Across boots it is the difference of the wall clock: at most `gap_max`, and at least the time
+    since this boot, if the boot is known to have begun after the last tick.
     """
     if state.elapsed is None:
         return None
@@ -156,8 +153,8 @@ def since_last(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterva
         booted = min(frame.wall, max(last, frame.wall - frame.elapsed))
         up: tuple[TimeRange, ...] = ((start, frame.wall),)
         if booted - last > REBOOT_MAX_DOWNTIME:
-            lingered = min(booted, last + INTERVALS_AFTER_LAST_TICK * policy.interval)
-            up = ((max(start, last), max(start, lingered)), (max(start, booted), frame.wall))
+            went_down = min(booted, last + INTERVALS_AFTER_LAST_TICK * policy.interval)
+            up = ((max(start, last), max(start, went_down)), (max(start, booted), frame.wall))
         return ChargedInterval(start, frame.wall, IntervalKind.GAP, up, uncharged, booted=booted)
     length = max(0, frame.elapsed - state.elapsed)
     start, uncharged = _bounded(frame.wall, length, policy)
@@ -170,6 +167,7 @@ def since_last(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterva
 
 
 def _bounded(end: Instant, length: Nanoseconds, policy: CostPolicy) -> tuple[Instant, Nanoseconds]:
+    """The start of an interval that ends then, and the time before it beyond `gap_max`."""
     charged = min(length, policy.gap_max)
     return end - charged, length - charged
 
@@ -195,7 +193,7 @@ def split_interval(
 
 
 def starts_within(since: Instant, until: Instant, grain: Nanoseconds) -> range:
-    """Where minutes begin in [since, until), or hours, by the length `grain`."""
+    """The starts of minutes in [since, until), or of hours, by the length `grain`."""
     first = (since + grain - 1) // grain * grain
     return range(first, until, grain)
 
@@ -204,47 +202,41 @@ class IntervalPart(NamedTuple):
     """A part of a charged interval, inside one local day, one price and one minute."""
 
     start: Instant
+    """The start of the part."""
     end: Instant
+    """The end of the part."""
     up: Nanoseconds
-    """How much of it hourly rent is charged for."""
+    """The time of the part that costs hourly rent."""
     drawn_before: Nanoseconds
-    """Time before it in which energy was drawn: while the host was up, or always where it never was."""
+    """The time of the interval before the part in which energy was drawn."""
     drawn_until: Nanoseconds
-    """Time until its end in which energy was drawn."""
+    """The time of the interval until the end of the part in which energy was drawn."""
     drawn_in_all: Nanoseconds
-    """Time of the whole interval in which energy was drawn."""
-
-    @property
-    def length(self) -> Nanoseconds:
-        """How long it is."""
-        return self.end - self.start
-
-    def share_of_energy(self, energy: Millijoules) -> Millijoules:
-        """The energy that was drawn in it, of that of the whole interval; those of all parts add up to it."""
-        return part_between(energy, self.drawn_before, self.drawn_until, self.drawn_in_all)
+    """The time of the whole interval in which energy was drawn."""
 
 
 def interval_parts(
     interval: ChargedInterval, tariff: Tariff, zone: ZoneInfo, booted: Instant | None
 ) -> tuple[IntervalPart, ...]:
     """The parts of an interval, in order; it is cut where the host `booted`, too."""
-    up_in_all = interval.up_between(interval.start, interval.end)
-    parts: list[IntervalPart] = []
-    for start, end in split_interval(interval.start, interval.end, tariff, zone, booted):
-        part = IntervalPart(
-            start,
-            end,
-            up=interval.up_between(start, end),
-            drawn_before=start - interval.start,
-            drawn_until=end - interval.start,
-            drawn_in_all=interval.length,
+    start = interval.start
+    is_ever_up = interval.up_between(start, interval.end) > 0
+
+    def drawn_until(at: Instant) -> Nanoseconds:
+        """Energy was drawn while the host was up. A host that never was up drew it at any time."""
+        return interval.up_between(start, at) if is_ever_up else at - start
+
+    return tuple(
+        IntervalPart(
+            start=since,
+            end=until,
+            up=interval.up_between(since, until),
+            drawn_before=drawn_until(since),
+            drawn_until=drawn_until(until),
+            drawn_in_all=drawn_until(interval.end),
         )
-        if up_in_all:
-            up_before = interval.up_between(interval.start, start)
-            up_until = up_before + part.up
-            part = part._replace(drawn_before=up_before, drawn_until=up_until, drawn_in_all=up_in_all)
-        parts.append(part)
-    return tuple(parts)
+        for since, until in split_interval(start, interval.end, tariff, zone, booted)
+    )
 
 
 class ChargedParts(NamedTuple):
@@ -253,7 +245,7 @@ class ChargedParts(NamedTuple):
     parts: tuple[IntervalPart, ...]
     """In order; none where nothing is charged."""
     released_until: Instant | None
-    """Until when GPUs pay that left the host in a gap; `None`: for all of it."""
+    """Until when GPUs pay that left the host in a gap; `None`: for all of the gap."""
 
 
 def charged_parts(
