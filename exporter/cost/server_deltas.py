@@ -203,8 +203,9 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
         errors[reading.url] = counters.page_errors(tick)
         read.readings.append(reading)
         read.ticks.append(tick)
-        counted = any(tick.deltas.values()) and not tick.restarted
-        if counted and last is not None and last.marks.read and last.marks.answered != state.wall:
+        has_more = any(tick.deltas.values()) and not tick.restarted
+        # An endpoint answers again if its last answer is older than the last tick.
+        if has_more and last is not None and last.marks.read and last.marks.answered != state.wall:
             read.unread_since.append(last.marks.answered)
     gateways, gateway_ticks = counters.gateway_deltas(state.gateways, frame.gateways, frame.wall, step)
     for url, gateway_tick in gateway_ticks.items():

@@ -6,8 +6,8 @@
     division.divide_servers         the cost owners of each model: a gateway's tenants, else the server's own
     split.advance_phases            for each model, its trailing sums and the phases of its busy money
 
-`server_states` makes of these states those that the next tick begins with. Parts are integers that sum to
-`money.WHOLE`, 10**9.
+`server_states` completes the states for the next tick, and `gpu_usage` divides GPU time by what servers did.
+Parts are integers that sum to `money.WHOLE`, 10**9.
 """
 
 from collections.abc import Iterable, Mapping
@@ -66,7 +66,7 @@ class ServerActivity:
     """Parts of each model by cost owner. The server's own owner pays for models that are not in it."""
 
     def owners(self, policy: CostPolicy) -> Iterable[CostOwner]:
-        """The server's own owners of its models, and the tenants that a gateway divides them over."""
+        """The server's own owner of each model, and the cost owners that a gateway divides models over."""
         for model in (*self.phases, *self.idle_models):
             yield policy.owner_of(self.key, model)
         for parts in self.owner_shares.values():
@@ -84,15 +84,17 @@ class AdvancedServers:
     activity: Mapping[ServerKey, ServerActivity]
     """What each watched server did in the tick."""
     tokens: tuple[TokenPosting, ...]
+    """Tokens that the servers counted."""
     requests: tuple[RequestPosting, ...]
     """Requests that finished."""
     preemptions: tuple[RequestPosting, ...]
     """Requests that were preempted."""
     latencies: tuple[LatencyPosting, ...]
+    """Latencies that the servers observed."""
     owners: frozenset[CostOwner]
     """The owners of watched servers, also owners with nothing to post."""
     hosted: tuple[HostedEquivalent, ...]
-    """What the tokens cost at hosted offers."""
+    """What the tokens would cost at hosted offers."""
 
 
 def advance_servers(state: State, frame: Frame, time: TickTime, policy: CostPolicy) -> AdvancedServers:
@@ -173,7 +175,7 @@ def _advance_model(
 ) -> _AdvancedModel:
     """Split a model's busy money into phases, and divide what it counted over its cost owners."""
     delta = server.models[model]
-    split = advance_phases(server.models_before[model], delta, time.elapsed, rule, role=server.role)
+    model_after = advance_phases(server.models_before[model], delta, time.elapsed, rule, role=server.role)
 
     # Counts by owner sum to what the server counted. An owner that rounding took from gets more next time;
     # without any rounding, as for a sole owner, there is nothing to remember.
@@ -182,13 +184,13 @@ def _advance_model(
     for quantity, amount in delta.amounts().items():
         counts[quantity], rounding[quantity] = money.split(amount, shares.by_owner, rounding.get(quantity))
     remembered = {quantity: parts for quantity, parts in rounding.items() if any(parts.values())}
-    division = replace(shares.sums, rounding=remembered)
+    sums = replace(shares.sums, rounding=remembered)
 
     # Tokens of a server that answers again began at its last read, other tokens with those of the tick.
     tokens_since = time.tokens_since if server.unread_since is None else server.unread_since
     return _AdvancedModel(
-        state=replace(split.state, pending_subtraction=delta.pending_subtraction, division=division),
-        phases=split.phases,
+        state=replace(model_after.state, pending_subtraction=delta.pending_subtraction, division=sums),
+        phases=model_after.phases,
         owner_shares=shares.by_owner,
         postings=_ModelPostings.of(counts, tokens_since),
     )
@@ -202,8 +204,8 @@ def _activity(server: ServerDelta, advanced: Mapping[str, _AdvancedModel]) -> Se
     """
     phases = {model: each.phases for model, each in advanced.items()}
     # A model that is no longer served pays no idle money, and busy money for the tokens that it still counts.
-    idle_tokens = {model: phases[model].trailing_tokens for model in server.served if model in phases}
-    idle_models = _model_parts(idle_tokens)
+    served = {model: each for model, each in phases.items() if model in server.served}
+    idle_models = _model_parts({model: each.trailing_tokens for model, each in served.items()})
     busy_tokens = {model: each.tick_tokens for model, each in phases.items()}
     moved = any(tokens > 0 for tokens in busy_tokens.values())
     return ServerActivity(

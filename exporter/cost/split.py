@@ -69,13 +69,13 @@ class ModelDelta:
     running: float | None = None
     """Requests running."""
     batches: int = 1
-    """Batches that they run in: each engine has its own."""
+    """Batches that the requests run in: each engine has its own."""
     engine_seconds: PhaseSeconds | None = None
     """GPU seconds of the engine."""
     requests: int | None = None
     """Requests that finished."""
     pending_subtraction: Mapping[str, int] = field(default_factory=dict)
-    """What remains to be subtracted from later tokens, by kind."""
+    """Tokens that remain to be subtracted from later ticks, by kind."""
     preemptions: int | None = None
     """Requests that were preempted."""
 
@@ -191,19 +191,23 @@ def phase_ratio(state: ModelState, rule: SplitRule, role: Role = "") -> PhaseRat
     return PhaseRatio("weights", state.weighted_prefill / total if total > 0 else None)
 
 
-def _add(sum_before: float, decay: float, moved: float) -> float:
-    # A fallback that subtracts (time to first token less queue time) can be negative for a tick.
-    return max(0.0, sum_before * decay + moved)
+def _add(sum_before: float, decay: float, delta: float) -> float:
+    """A trailing sum after a tick, never negative.
+
+    Seconds that are a difference (time to first token less queue time) can be negative for a tick.
+    """
+    return max(0.0, sum_before * decay + delta)
 
 
-def _since(before: Nanoseconds | None, moved: PhaseSeconds, elapsed: Nanoseconds) -> Nanoseconds | None:
-    if moved.prefill > 0 or moved.decode > 0:
+def _since(before: Nanoseconds | None, delta: PhaseSeconds, elapsed: Nanoseconds) -> Nanoseconds | None:
+    """Time since seconds were last counted, after a tick; `None`: never."""
+    if delta.prefill > 0 or delta.decode > 0:
         return 0
     return None if before is None else before + elapsed
 
 
 def _share(since: Nanoseconds | None, prefill: float, decode: float) -> float | None:
-    """`None` where no seconds were reported lately."""
+    """The share of prefill; `None` where no seconds were reported lately."""
     if since is None or since > SECONDS_STALE_AFTER or prefill + decode <= 0:
         return None
     return prefill / (prefill + decode)

@@ -214,9 +214,10 @@ class ServerState:
     """Since when the server holds no GPU and has no endpoint; `None` while it has."""
 
     def last_served(self) -> dict[str, ModelState]:
-        """Sums of the models that the server last reported; of all its models where it never reported any."""
-        names = self.served or tuple(self.models)
-        return {model: self.models[model] for model in names if model in self.models}
+        """States of the models that the server last reported, of all models where it never reported any."""
+        if not self.served:
+            return dict(self.models)
+        return {model: state for model, state in self.models.items() if model in self.served}
 
 
 @dataclass(frozen=True, slots=True)
