@@ -9,7 +9,7 @@
       servers.advance_servers               tokens and requests of servers, and who owns them
       attribution.with_readings             the slots with the readings and holders of the tick
     _meter                                each GPU of the host:
-      _gpu_usage                            attribution and gpu_usage: how busy it was, and whose its time is
+      _usage_of                             attribution and gpu_usage: how busy it was, and whose its time is
       _drawn_energy                         energy.advance: the energy that it drew, and whose that is
     _interval_cost                        accrual.charge_interval: money, also of GPUs that left in a gap
     _postings                             what goes to the ledger
@@ -18,11 +18,11 @@
 A slot is a `GpuState`. A name says how far the tick has come with it:
 
     slot_before     as the last tick left it
-    slot_placed     with the GPU that sits in it now                      inventory.take_inventory
-    slot_read       with the reading and the holders of the tick          attribution.with_readings
-    slot_metered    with the mark that energy is counted from next        energy.advance
-    slot_charged    with the fractions of a picodollar that charges left  accrual.charge_interval
-    slot_after      without the rounding of owners that left the host     _state_after
+    (inventory)     with the GPU that sits in it now: `listed`, `lost`, `unseen`
+    slot_read       with the reading and the holders of the tick
+    slot_metered    with the mark that the next tick counts energy from
+    slot_charged    with the fractions of a picodollar that charges left
+    slot_after      without the rounding of owners that left the host
 
 Who pays depends on the time that is charged:
 
@@ -31,7 +31,7 @@ Who pays depends on the time that is charged:
     time since boot              GPUs at its end that are rented by the hour; its holders are not known
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -45,10 +45,9 @@ from exporter.cost.inventory import GpuInventory, take_inventory
 from exporter.cost.money import WHOLE
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import EnergyPosting, MemoryPosting, OwnerPhase, Postings, Segment
-from exporter.cost.server_states import ServerStates
 from exporter.cost.servers import AdvancedServers, ServerActivity, advance_servers, last_known
 from exporter.cost.state import GpuState, State
-from exporter.readings import UNSEEN, Frame, Gpu, GpuReading, PodOwnership, ServerKey
+from exporter.readings import UNSEEN, Frame, Gpu, GpuReading, ServerKey
 from exporter.tariff.calendar import day_of
 
 
@@ -59,9 +58,9 @@ class GpuOutcome:
     gpu: Gpu
     index: int
     reading: GpuReading | None
-    """What NVML reports, `None` where it does not list the GPU."""
+    """What NVML reports, `None` where NVML does not list the GPU."""
     shares: tuple[GpuShare, ...]
-    """Which servers held it, and by what measure."""
+    """The servers that held the GPU, and the measures that gave each its share."""
     held_shares: Mapping[tuple[ServerKey, ShareMethod], float]
     """Parts of the GPU's time by server and method; they sum to 1."""
     phase_weights: Mapping[OwnerPhase, int]
@@ -79,6 +78,7 @@ class TickOutcome:
     state: State
     postings: Postings
     gpus: tuple[GpuOutcome, ...]
+    """The GPUs that stay on the host."""
     activity: Mapping[ServerKey, ServerActivity]
     """What watched servers did."""
     policy: CostPolicy
@@ -111,7 +111,7 @@ class _SlotInTick(NamedTuple):
 class _Tick:
     """What one tick is charged by: the host, the time and the servers, before anything is charged."""
 
-    before: State
+    state_before: State
     """The state of the last tick, after a boot and under the names that servers have now."""
     frame: Frame
     """The readings of the tick."""
@@ -204,52 +204,52 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
 
 def _tick_of(state: State, frame: Frame, policy: CostPolicy) -> _Tick:
     """Take the inventory of the host, the time to charge, and what servers counted."""
-    before = state.as_of(frame)
+    state_before = state.as_of(frame)
     # GPUs that sit in slots of others are priced as those are.
-    inventory = take_inventory(before, frame, policy.following(before.predecessors))
+    inventory = take_inventory(state_before, frame, policy.following(state_before.predecessors))
     # All that follows has this one policy, whose tariff also knows the GPUs that took slots in this tick.
-    tick_policy = replace(policy, owners=before.owners, tariff=inventory.tariff)
+    tick_policy = replace(policy, owners=state_before.owners, tariff=inventory.tariff)
 
-    time = intervals.tick_time(before, frame, tick_policy, charges_gpus=inventory.charges_gpus)
-    charged_parts = intervals.charged_parts(time.charged, before, inventory, tick_policy.zone)
+    time = intervals.tick_time(state_before, frame, tick_policy, charges_gpus=inventory.charges_gpus)
+    charged_parts = intervals.charged_parts(time.charged, state_before, inventory, tick_policy.zone)
 
-    servers = advance_servers(before, frame, time, tick_policy)
-    # For a gap those servers pay, too, that ended in it.
-    before_gap = last_known(before.servers, tick_policy) if time.is_gap else {}
+    servers = advance_servers(state_before, frame, time, tick_policy)
+    # Servers that ended in a gap pay for it, too.
+    before_gap = last_known(state_before.servers, tick_policy) if time.is_gap else {}
 
-    listed_read = attribution.with_readings(inventory.listed, before, frame, servers.deltas.beyond)
+    listed_read = attribution.with_readings(inventory.listed, state_before, frame, servers.deltas.beyond)
     slots_read = {**inventory.lost, **listed_read}
     return _Tick(
-        before=before,
+        state_before=state_before,
         frame=frame,
         policy=tick_policy,
         inventory=inventory,
         time=time,
         charged_parts=charged_parts,
-        slots=_slots_in_tick(before, frame, slots_read=slots_read, unseen=inventory.unseen),
+        slots=_slots_in_tick(state_before, frame, slots_read=slots_read, unseen=inventory.unseen),
         servers=servers,
         paying_servers={**before_gap, **servers.activity},
     )
 
 
 def _slots_in_tick(
-    before: State, frame: Frame, *, slots_read: Mapping[str, GpuState], unseen: Mapping[str, GpuState]
+    state_before: State, frame: Frame, *, slots_read: Mapping[str, GpuState], unseen: Mapping[str, GpuState]
 ) -> tuple[_SlotInTick, ...]:
     """The slots of the host before the tick and in it: `slots_read` by UUID, then `unseen` by model."""
     readings = {reading.gpu.uuid: reading for reading in frame.gpus or ()}
     slots: list[_SlotInTick] = []
     for uuid, slot in sorted(slots_read.items()):
         # A GPU that took a slot in this tick continues the slot of its predecessor.
-        uuid_before = uuid if uuid in before.gpus else slot.predecessor
-        slots.append(_SlotInTick(before.gpus.get(uuid_before), slot, readings.get(uuid)))
+        uuid_before = uuid if uuid in state_before.gpus else slot.predecessor
+        slots.append(_SlotInTick(state_before.gpus.get(uuid_before), slot, readings.get(uuid)))
     for model, slot in sorted(unseen.items()):
-        slots.append(_SlotInTick(before.unseen.get(model), slot, reading=None))
+        slots.append(_SlotInTick(state_before.unseen.get(model), slot, reading=None))
     return tuple(slots)
 
 
 def _meter(tick: _Tick, slot: _SlotInTick) -> _MeteredGpu:
     """Divide the time and the energy of one GPU of the host over owners and phases."""
-    usage = _gpu_usage(tick, slot)
+    usage = _usage_of(tick, slot)
     drawn = _drawn_energy(tick, slot, usage)
     slot_paying = slot.slot_paying(tick.time)
     to_charge = GpuToCharge(
@@ -275,7 +275,7 @@ def _meter(tick: _Tick, slot: _SlotInTick) -> _MeteredGpu:
     return _MeteredGpu(to_charge, outcome, usage, drawn)
 
 
-def _gpu_usage(tick: _Tick, slot: _SlotInTick) -> _GpuUsage:
+def _usage_of(tick: _Tick, slot: _SlotInTick) -> _GpuUsage:
     """How busy the servers that pay for a GPU kept it, and the owners and phases of its time."""
     slot_paying = slot.slot_paying(tick.time)
     shares = attribution.shares(slot_paying.holders, slot_paying.slices)
@@ -322,7 +322,7 @@ def _interval_cost(tick: _Tick, gpus: list[GpuToCharge]) -> IntervalCost:
     """What the charged interval costs: the GPUs of the host, and those that left it in a gap."""
     charged = tick.time.charged
     parts, released_until = tick.charged_parts
-    if charged is None or not parts:
+    if charged is None or not parts:  # slots keep the fractions that earlier charges left
         return IntervalCost((), {gpu.slot.gpu: gpu.slot for gpu in gpus})
     released = ReleasedGpus(_released_gpus(tick), released_until)
     return charge_interval(charged, parts, tick.policy, gpus=gpus, released=released)
@@ -337,11 +337,12 @@ def _released_gpus(tick: _Tick) -> list[GpuToCharge]:
     if not tick.time.is_gap:
         return []
     inventory = tick.inventory
+    unseen_before = tick.state_before.unseen
     listed_once = [slot for _, slot in sorted(inventory.released.items()) if slot.up]
-    unseen = [slot for model, slot in sorted(tick.before.unseen.items()) if model not in inventory.unseen]
+    unseen = [slot for model, slot in sorted(unseen_before.items()) if model not in inventory.unseen]
     released: list[GpuToCharge] = []
     for slot in listed_once + unseen:
-        usage = _gpu_usage(tick, _SlotInTick(slot_before=slot, slot_read=slot, reading=None))
+        usage = _usage_of(tick, _SlotInTick(slot_before=slot, slot_read=slot, reading=None))
         released.append(
             GpuToCharge(
                 slot=slot,
@@ -387,15 +388,24 @@ def _postings(tick: _Tick, metered: list[_MeteredGpu], segments: tuple[Segment, 
 
 def _state_after(tick: _Tick, slots_charged: Collection[GpuState], postings: Postings) -> State:
     """The state after the tick, of a host on which these slots stay."""
-    before = tick.before
+    state_before = tick.state_before
     frame = tick.frame
-    servers = _servers_after(tick, slots_charged)
+    inventory = tick.inventory
+    present = _present_servers(tick, slots_charged)
+    servers_after = server_states.states_after(  # forgets servers that were absent for a day
+        tick.servers,
+        frame,
+        slots=[slot.slot_read for slot in tick.slots],
+        listed=inventory.listed,
+        present=present,
+    )
+    with_owner = present | {owned.key for owned in frame.owners}
     owners_on_host = frozenset(postings.owners)
     slots_after = [slot.with_rounding_of(owners_on_host) for slot in slots_charged]
     by_uuid = {slot.gpu.uuid: slot for slot in slots_after if slot.gpu.uuid != UNSEEN}
     uncharged_in_tick = 0 if tick.time.charged is None else tick.time.charged.uncharged
     return replace(
-        tick.inventory.state,  # has the boot, the replacements and the retired GPUs of this read
+        inventory.state,  # has the boot, the replacements and the retired GPUs of this read
         # When the tick was taken.
         elapsed=frame.elapsed,
         awake=frame.awake,
@@ -403,41 +413,23 @@ def _state_after(tick: _Tick, slots_charged: Collection[GpuState], postings: Pos
         wall=frame.wall,
         same_machine=True,
         # What it charged.
-        accrued=before.accrued + sum(segment.accrued for segment in postings.segments),
-        uncharged=before.uncharged + uncharged_in_tick,
-        fresh_in="" if slots_after else before.fresh_in,  # the first tick with a GPU charges since boot
+        accrued=state_before.accrued + sum(segment.accrued for segment in postings.segments),
+        uncharged=state_before.uncharged + uncharged_in_tick,
+        fresh_in="" if slots_after else state_before.fresh_in,  # the first tick with a GPU charges since boot
         # Its slots.
         gpus=by_uuid,
         unseen={slot.gpu.gpu_model: slot for slot in slots_after if slot.gpu.uuid == UNSEEN},
-        former=before.former_after(by_uuid),
+        former=state_before.former_after(by_uuid),
         # Its servers.
         endpoints=tick.servers.deltas.endpoints,
         gateways=tick.servers.deltas.gateways,
-        servers=servers.states,
-        owners=servers.owners,
+        servers=servers_after,
+        owners={key: owned for key, owned in state_before.owners.items() if key in with_owner},
     )
 
 
-class _ServersAfter(NamedTuple):
-    """What the next tick begins with of servers."""
-
-    states: ServerStates
-    """The states of servers, also of those that are absent for less than a day."""
-    owners: Mapping[ServerKey, PodOwnership]
-    """Product and team that present servers last reported."""
-
-
-def _servers_after(tick: _Tick, slots_charged: Collection[GpuState]) -> _ServersAfter:
-    """The states and owners of servers: a server is present that holds a GPU or is watched."""
-    present = {holder.key for slot in slots_charged for holder in slot.holders}
-    present.update(endpoint.key for endpoint in tick.servers.deltas.endpoints.values())
-    states = server_states.states_after(
-        tick.servers,
-        tick.frame,
-        slots=[slot.slot_read for slot in tick.slots],
-        listed=tick.inventory.listed,
-        present=present,
-    )
-    with_owner = present | {owned.key for owned in tick.frame.owners}
-    owners = {key: owned for key, owned in tick.before.owners.items() if key in with_owner}
-    return _ServersAfter(states, owners)
+def _present_servers(tick: _Tick, slots: Iterable[GpuState]) -> set[ServerKey]:
+    """The servers that hold a GPU in these slots or are watched."""
+    with_gpu = {holder.key for slot in slots for holder in slot.holders}
+    watched = {endpoint.key for endpoint in tick.servers.deltas.endpoints.values()}
+    return with_gpu | watched
