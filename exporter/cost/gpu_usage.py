@@ -23,71 +23,72 @@ Activity = Mapping[ServerKey, ServerActivity]
 
 @dataclass(frozen=True, slots=True)
 class ShareUsage:
-    """One share of one GPU in one tick.
-
-    Where the holders of a GPU (of an instance) were not equally busy, each share's two parts are the same.
-    """
+    """One share of one GPU, and how busy it was in one tick."""
 
     share: GpuShare
+    """The share. Unless NVML reports how busy it was, its busy part is its idle part."""
     busy: int | None
-    """How busy it was, in parts of `money.WHOLE`; `None`: unobserved."""
+    """How busy the share was, in parts of `money.WHOLE`; `None`: unobserved."""
 
 
 def share_usage(
-    parts: Iterable[GpuShare], reading: GpuReading | None, activity: Activity, *, is_lost: bool, is_gap: bool
+    shares: Iterable[GpuShare], reading: GpuReading | None, activity: Activity, *, is_lost: bool, is_gap: bool
 ) -> tuple[ShareUsage, ...]:
     """How busy each share of a GPU was.
 
-    NVML reports it as the mean of the tick, of a MIG card for each instance. Where NVML reports nothing, or 0
-    while tokens moved, a share was busy if its server had requests running, and its size is its idle part.
-    Without a server it is unobserved. Two parts are known to be idle: what no instance covers, and an
-    unallocated share without processes.
+        a gap                                                unobserved
+        a GPU that is lost                                   idle
+        the rest of a MIG card, which no instance covers     idle
+        NVML reports how busy the GPU (the instance) was     as NVML reports, for each of its shares
+        NVML reports nothing, or 0 while tokens moved:
+          a share of a server that was read                    busy if requests were running, else idle
+          an unallocated share of a GPU without processes      idle
+          any other share                                      unobserved
 
     Args:
-        parts: the GPU's shares.
-        reading: by NVML; `None` without one.
-        activity: of the servers.
-        is_lost: the GPU is known to be off the bus. A missing reading alone is no proof.
-        is_gap: the tick is too long to have been observed.
+        shares: the shares of the GPU.
+        reading: what NVML reports of the GPU, `None` where NVML does not list it.
+        activity: what the servers did that hold the shares.
+        is_lost: whether the GPU is known to be off the bus. A missing reading alone is no proof.
+        is_gap: whether the tick is too long to have been observed.
     """
     if is_gap:
-        return tuple(ShareUsage(_all_idle(share), None) for share in parts)
+        return tuple(_by_idle_part(share, None) for share in shares)
     if is_lost:
-        return tuple(ShareUsage(_all_idle(share), 0) for share in parts)
+        return tuple(_by_idle_part(share, 0) for share in shares)
     usage: list[ShareUsage] = []
-    for instance, together in groupby(parts, lambda share: share.instance):
-        usage += _used(tuple(together), instance, reading, activity)
+    for instance, of_instance in groupby(shares, lambda share: share.instance):
+        usage += _usage_of_instance(tuple(of_instance), instance, reading, activity)
     return tuple(usage)
 
 
-def _used(
-    parts: tuple[GpuShare, ...], instance: str, reading: GpuReading | None, activity: Activity
+def _usage_of_instance(
+    shares: tuple[GpuShare, ...], instance: str, reading: GpuReading | None, activity: Activity
 ) -> Iterator[ShareUsage]:
     """The shares of one GPU without MIG, of one instance, or of the rest of a MIG card."""
     if reading is not None and reading.instances is not None and instance == OUTSIDE_INSTANCES:
-        yield from (ShareUsage(_all_idle(share), 0) for share in parts)
+        yield from (_by_idle_part(share, 0) for share in shares)
         return
     utilization = None if reading is None else utilization_ratio(reading, instance)
-    moved = any(activity[share.key].moved for share in parts if share.key in activity)
-    if utilization is not None and (utilization > 0 or not moved):
-        yield from (ShareUsage(share, round(utilization * WHOLE)) for share in parts)
+    has_moved = any(activity[share.key].moved for share in shares if share.key in activity)
+    if utilization is not None and (utilization > 0 or not has_moved):
+        yield from (ShareUsage(share, round(utilization * WHOLE)) for share in shares)
         return
     processes = None if reading is None else reading.processes
     has_no_process = processes is not None and all(process.instance != instance for process in processes)
-    for share in parts:
-        if share.key == UNALLOCATED_KEY and has_no_process:
-            yield ShareUsage(share, 0)
-            continue
+    for share in shares:
         server = activity.get(share.key)
-        busy: int | None = None
-        if server is not None and server.up and share.key != UNALLOCATED_KEY and server.running is not None:
-            busy = WHOLE if server.running else 0
-        yield ShareUsage(_all_idle(share), busy)
+        if share.key == UNALLOCATED_KEY:
+            yield _by_idle_part(share, 0 if has_no_process else None)
+        elif server is None or not server.up or server.running is None:
+            yield _by_idle_part(share, None)
+        else:
+            yield _by_idle_part(share, WHOLE if server.running else 0)
 
 
-def _all_idle(share: GpuShare) -> GpuShare:
-    """A share whose every second is divided as idle ones are."""
-    return replace(share, busy_part=share.idle_part, busy_method=share.idle_method)
+def _by_idle_part(share: GpuShare, busy: int | None) -> ShareUsage:
+    """The usage of a share whose busy time is divided as its idle time is."""
+    return ShareUsage(replace(share, busy_part=share.idle_part, busy_method=share.idle_method), busy)
 
 
 def utilization_ratio(reading: GpuReading, instance: str = OUTSIDE_INSTANCES) -> float | None:
@@ -98,24 +99,24 @@ def utilization_ratio(reading: GpuReading, instance: str = OUTSIDE_INSTANCES) ->
     return next(ratios, None)
 
 
-def held_shares(gpu: Iterable[ShareUsage]) -> dict[tuple[ServerKey, ShareMethod], float]:
+def held_shares(usage: Iterable[ShareUsage]) -> dict[tuple[ServerKey, ShareMethod], float]:
     """The part of a GPU's time in one tick that each server held, by the method that gave it.
 
-    They sum to 1. Where busy and idle time were divided by two methods, a server has a part by each.
+    The parts sum to 1. Where busy and idle time were divided by two methods, a server has a part by each.
     """
     parts: Counter[tuple[ServerKey, ShareMethod]] = Counter()
-    for use in gpu:
+    for use in usage:
         share = use.share
-        busy = use.busy or 0
+        busy = 0 if use.busy is None else use.busy
         parts[share.key, share.busy_method] += share.busy_part * busy
         parts[share.key, share.idle_method] += share.idle_part * (WHOLE - busy)
     return {key: part / (WHOLE * WHOLE) for key, part in parts.items()}
 
 
-def busy_ratio(gpu: Iterable[ShareUsage]) -> float | None:
+def busy_ratio(usage: Iterable[ShareUsage]) -> float | None:
     """How busy the whole GPU was; `None` when a share of it is unobserved."""
     total = 0
-    for use in gpu:
+    for use in usage:
         if use.busy is None:
             return None
         total += use.share.busy_part * use.busy
@@ -123,56 +124,61 @@ def busy_ratio(gpu: Iterable[ShareUsage]) -> float | None:
 
 
 def phase_weights(
-    gpu: Iterable[ShareUsage], activity: Activity, policy: CostPolicy, *, idle_energy: int | None = None
+    usage: Iterable[ShareUsage], activity: Activity, policy: CostPolicy, *, idle_energy: int | None = None
 ) -> dict[OwnerPhase, int]:
-    """Weights of one GPU by owner and phase, by time.
+    """Weights that divide the time of one GPU, or its energy, over owners and phases.
 
-    By energy where `idle_energy` is given: the energy of an idle GPU over the energy used, in parts of
-    `money.WHOLE`. A share pays its idle time at that rate, at most all that it used.
     The energy of a MIG card is divided as its time is: NVML measures no instance alone.
+
+    Args:
+        usage: the shares of the GPU.
+        activity: what the servers did that hold the shares.
+        policy: the owners of servers.
+        idle_energy: energy that an idle GPU draws over the energy used, in parts of `money.WHOLE`. With it
+            the weights are of energy: idle time weighs so much less, for at most all that the share used.
     """
     weights: Counter[OwnerPhase] = Counter()
-    for use in gpu:
+    for use in usage:
         key = use.share.key
         server = activity.get(key) or ServerActivity(key)
         for model, phase, weight in _model_weights(use, server, idle_energy):
             if weight <= 0:
                 continue
-            divided = server.owner_shares.get(model)
-            if divided:
-                for owner, part in divided.items():
-                    weights[OwnerPhase(owner, phase)] += weight * part
-            else:
-                weights[OwnerPhase(policy.owner_of(key, model), phase)] += weight * WHOLE
+            owner_shares = server.owner_shares.get(model) or {policy.owner_of(key, model): WHOLE}
+            for owner, part in owner_shares.items():
+                weights[OwnerPhase(owner, phase)] += weight * part
     return dict(weights)
 
 
 def unallocated_weights(policy: CostPolicy) -> dict[OwnerPhase, int]:
-    """Weights of GPU time whose holders nobody knows."""
+    """Weights of GPU time whose holders are not known: all of it is unobserved and unallocated."""
     return phase_weights([ShareUsage(UNALLOCATED_SHARE, busy=None)], {}, policy)
 
 
-def _model_weights(use: ShareUsage, server: ServerActivity, idle: int | None) -> list[tuple[str, Phase, int]]:
-    """Weights of one share by model and phase, in some of which the model has none."""
-    worked = use.share.busy_part
-    rested = use.share.idle_part
+def _model_weights(
+    use: ShareUsage, server: ServerActivity, idle_energy: int | None
+) -> list[tuple[str, Phase, int]]:
+    """Weights of one share by model and phase; some are 0. `WHOLE` stands for a ratio that is not divided.
+
+    A share of all of a GPU that was 40 % busy, for one model with a quarter of its busy money in prefill, has
+    idle 0.6, prefill 0.1 and decode 0.3.
+    """
     if use.busy is None:
-        return [
-            (model, "unobserved", rested * portion * WHOLE * WHOLE)
-            for model, portion in server.idle_models.items()
-        ]
-    resting = WHOLE - use.busy
-    if idle is not None and use.busy > 0:
-        resting = min(WHOLE, resting * idle // WHOLE)
+        unobserved = use.share.idle_part * WHOLE * WHOLE
+        return [(model, "unobserved", unobserved * part) for model, part in server.idle_models.items()]
+    idle = WHOLE - use.busy
+    if idle_energy is not None and use.busy > 0:
+        idle = min(WHOLE, idle * idle_energy // WHOLE)
     weights: list[tuple[str, Phase, int]] = [
-        (model, "idle", rested * portion * resting * WHOLE) for model, portion in server.idle_models.items()
+        (model, "idle", use.share.idle_part * part * idle * WHOLE)
+        for model, part in server.idle_models.items()
     ]
-    for model, portion in server.busy_models.items():
-        working = worked * portion * (WHOLE - resting)
+    for model, part in server.busy_models.items():
+        busy = use.share.busy_part * part * (WHOLE - idle)
         phases = server.phases.get(model)
         if phases is None or phases.prefill_ratio is None:
-            weights.append((model, "other", working * WHOLE))
+            weights.append((model, "other", busy * WHOLE))
             continue
         prefill = round(phases.prefill_ratio * WHOLE)
-        weights += (model, "prefill", working * prefill), (model, "decode", working * (WHOLE - prefill))
+        weights += (model, "prefill", busy * prefill), (model, "decode", busy * (WHOLE - prefill))
     return weights
