@@ -177,8 +177,8 @@ def _advance_model(
     delta = server.models[model]
     model_after = advance_phases(server.models_before[model], delta, time.elapsed, rule, role=server.role)
 
-    # Counts by owner sum to what the server counted. An owner that rounding took from gets more next time;
-    # without any rounding, as for a sole owner, there is nothing to remember.
+    # Counts by owner sum to what the server counted. An owner that rounding took from gets more next time.
+    # A sole owner has nothing rounded, and nothing is remembered of it.
     counts: dict[Quantity, dict[CostOwner, int]] = {}
     rounding = dict(shares.sums.rounding)
     for quantity, amount in delta.amounts().items():
