@@ -1,18 +1,17 @@
 """Accrual: what GPUs cost in the interval that a tick charges. Pure.
 
-`charge_interval`, at the end, charges each part of the interval to each GPU that pays for the part. The
-price of the GPU at the start of the part decides by its hardware what is posted (`SegmentPostings.add`):
+The second half of the file, from `GpuToCharge` on, charges each part of the interval to each GPU that pays.
+The first half posts one charge of a GPU, for `late_accrual` too. The hardware decides what is posted:
 
-    hardware         chargeable time                              unpriced usage    money
-    priced           at hourly rent with the host up, else all    none              hardware, overheads
-    unpriced         with the host up                             time, energy      overheads
-    not in service   none                                         none              overheads
-    not counted      none                                         time              none
+    hardware                    GPU time   chargeable GPU time     unpriced usage   money
+    priced at hourly rent       all        while the host is up    none             hardware, overheads
+    priced otherwise            all        all                     none             hardware, overheads
+    unpriced                    all        while the host is up    time, energy     overheads
+    not in service              all        none                    none             overheads
+    not counted (`UNCOUNTED`)   all        none                    time              none
 
-All GPU time is posted in each case. `late_accrual` charges unpriced usage once its hardware has a price. It
-shares `Usage`, `GpuCharge` and `SegmentPostings` with this file.
-
-Money is whole picodollars. `GpuRemainders` has what the divisions of a GPU's money leave to its next charge.
+Money over chargeable GPU time is the price of a GPU hour. `late_accrual` charges unpriced usage once the
+hardware has a price.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -72,10 +71,10 @@ class GpuRemainders:
     accrue what a long one does.
     """
     rounding: dict[str, Mapping[OwnerPhase, int]] = field(default_factory=dict)
-    """How much more or less than its due each owner and phase got, by component, `GPU_TIME` and `GPU_ENERGY`.
+    """What rounding took from each owner and phase, by component, `GPU_TIME` and `GPU_ENERGY`.
 
-    It is fairness, never money. A split is exact, but favors somebody by a unit: by its rounding the next
-    split favors another.
+    It is fairness, never money. A split is exact, but favors some owner by a unit. By the rounding the next
+    split favors another owner.
     """
 
     @classmethod
@@ -131,12 +130,13 @@ class Usage:
         return {key: use for key, use in used.items() if use.time or use.up or use.energy}
 
     def chargeable(self, price: Price) -> Mapping[OwnerPhase, Nanoseconds]:
-        """The GPU time that counts in dollars per hour: money over chargeable time is the price."""
+        """The GPU time that counts in dollars per hour, by the table at the head of this file."""
+        if price.hardware is HardwareStatus.NOT_IN_SERVICE:
+            return {}
         if price.hardware is HardwareStatus.UNPRICED or price.has_hourly_rent:
             return self.up
-        if price.hardware is HardwareStatus.NOT_IN_SERVICE or not price.rates:
-            return {}  # no rates: a price without hourly rent charges nothing for time since a boot
-        return self.time
+        # A price whose hourly rent alone is charged, and that has none, charges nothing.
+        return self.time if price.rates else {}
 
 
 class ChargedUse(NamedTuple):
@@ -149,16 +149,16 @@ class ChargedUse(NamedTuple):
 
 
 class GpuCharge(NamedTuple):
-    """What one GPU is charged for at one price."""
+    """What one GPU is charged for at one price, or several GPUs of one model that NVML never listed."""
 
     gpu: Gpu
     """The GPU, or `UNCOUNTED` for time of a host whose GPUs were not counted."""
     price: Price
-    """The price of this time."""
+    """The price of one GPU."""
     time: ChargedUse
     """GPU time, whether the host was up or down."""
     up: ChargedUse
-    """GPU time with the host up, which hourly rent is charged for."""
+    """GPU time with the host up, which costs hourly rent."""
     energy: ChargedUse
     """Energy that the GPU used."""
 
@@ -166,7 +166,7 @@ class GpuCharge(NamedTuple):
         """Divide time and energy over owners and phases. The remainders of the GPU change.
 
         Raises:
-            ValueError: it has no time.
+            ValueError: the charge has no time.
         """
         time = remainders.split(GPU_TIME, self.time.amount, self.time.weights)
         # Divided by `time`, not by weights: no owner has the host up for longer than its rounded time.
@@ -180,9 +180,7 @@ class SegmentPostings:
     """Postings of one segment; GPU after GPU is added to them."""
 
     start: Instant
-    """The start of the segment."""
     end: Instant
-    """The end of the segment."""
     day: str
     """The local day that the segment lies in, like 2026-11-30."""
     hourly_only: bool = False
@@ -197,7 +195,7 @@ class SegmentPostings:
     """Unpriced time and its energy, by GPU."""
 
     def add(self, charge: GpuCharge, remainders: GpuRemainders) -> None:
-        """Post the time of a GPU, its unpriced usage, and its money. The remainders of the GPU change."""
+        """Post the time of a GPU, its unpriced usage and its money. The remainders of the GPU change."""
         usage = charge.usage(remainders)
         is_unpriced = charge.price.hardware is HardwareStatus.UNPRICED
         if is_unpriced:
@@ -210,7 +208,7 @@ class SegmentPostings:
                 hourly_only=self.hourly_only,
             )
             self.unpriced.append(unpriced_time)
-        # Uncounted GPUs become chargeable with the late charge, which knows their number.
+        # A late charge, which knows the number of GPUs, makes this time chargeable.
         chargeable = {} if charge.gpu == UNCOUNTED else usage.chargeable(charge.price)
         self.add_time(charge.gpu, usage, chargeable, unpriced=is_unpriced)
         self.add_money(charge, remainders)
@@ -231,7 +229,7 @@ class SegmentPostings:
             self.gpu_times.append(posting)
 
     def add_money(self, charge: GpuCharge, remainders: GpuRemainders) -> None:
-        """Post what a GPU costs: by each rate of its price, then by its energy. The remainders change."""
+        """Post the cost of a GPU: by each rate of its price, then of its energy. The remainders change."""
         carries = remainders.carries
         for rate in charge.price.rates:
             used = charge.up if rate.while_up else charge.time
@@ -249,6 +247,7 @@ class SegmentPostings:
     def _add_parts(
         self, gpu: Gpu, component: str, price_basis: PriceBasis, parts: Mapping[OwnerPhase, Picodollars]
     ) -> None:
+        """Post the parts of a cost."""
         for owner_phase, amount in parts.items():
             self.money.append(MoneyPosting(gpu, component, price_basis, owner_phase, amount))
 
@@ -269,10 +268,10 @@ class SegmentPostings:
 
 @dataclass(frozen=True, slots=True)
 class GpuToCharge:
-    """A GPU that a tick may charge: who pays for it, and what its cost is divided by."""
+    """A GPU that a tick may charge: which GPU pays, and what divides its cost."""
 
     slot: GpuState
-    """Its slot after the tick, still with what the charges of earlier ticks left."""
+    """The slot after the tick, still with what the charges of earlier ticks left."""
     payer: Gpu
     """The GPU that pays: for a gap the GPU in the slot before the gap, else the GPU in the slot now."""
     count: int
@@ -282,14 +281,14 @@ class GpuToCharge:
     is_listed: bool
     """Whether NVML lists the GPU in the tick."""
     by_time: Mapping[OwnerPhase, int]
-    """Weights that divide its time over owners and phases; at least one is positive."""
+    """Weights that divide the GPU's time over owners and phases; at least one is positive."""
     by_energy: Mapping[OwnerPhase, int]
-    """Weights that divide its energy over owners and phases."""
+    """Weights that divide the GPU's energy over owners and phases."""
     energy: Millijoules
-    """Energy that it drew in the tick; 0 for GPUs that NVML never listed."""
+    """Energy that the GPU drew in the tick; 0 for GPUs that NVML never listed."""
 
     def has_left(self, tariff: Tariff, at: Instant) -> bool:
-        """Whether it left the host with its retirement, and pays no more. A listed GPU stays."""
+        """Whether the GPU left the host with its retirement, and pays no more. A listed GPU stays."""
         return not self.is_listed and tariff.is_retired(self.payer, at)
 
 
@@ -319,12 +318,12 @@ class _PayingGpu(NamedTuple):
     """A GPU in the parts of one interval."""
 
     to_charge: GpuToCharge
-    """Who pays for it, and what its cost is divided by."""
+    """Which GPU pays, and what divides its cost."""
     remainders: GpuRemainders
-    """What charges left: first those of earlier ticks, then those of each part, for the next part."""
+    """What the charges of earlier ticks left. The charge of each part changes it for the next part."""
 
     def slot_after(self) -> GpuState:
-        """Its slot after the tick, with what the charges of this tick left."""
+        """The slot after the tick, with what the charges of the tick left."""
         return replace(
             self.to_charge.slot, carries=self.remainders.carries, rounding=self.remainders.rounding
         )
@@ -342,22 +341,22 @@ def charge_interval(
 
     Args:
         interval: the time that the tick charges.
-        parts: the interval in order, each at one price of every GPU; it becomes a segment.
+        parts: the interval in order, each at one price of every GPU. Each becomes a segment.
         policy: prices, and the owners of servers.
-        gpus: GPUs that are on the host after the tick.
-        released: GPUs that are charged, though they left the host in a gap.
+        gpus: the GPUs on the host after the tick.
+        released: GPUs that left the host in a gap, and pay for it.
     """
     on_host = [_PayingGpu(gpu, GpuRemainders.of_slot(gpu.slot)) for gpu in gpus]
     # What the charges of released GPUs leave, less than a picodollar for each component, is dropped.
-    gone = [_PayingGpu(gpu, GpuRemainders.of_slot(gpu.slot)) for gpu in released.gpus]
+    off_host = [_PayingGpu(gpu, GpuRemainders.of_slot(gpu.slot)) for gpu in released.gpus]
     # Nobody saw when in a gap a new GPU came: it pays from the next tick on.
     is_gap = interval.kind is IntervalKind.GAP
-    staying = [gpu for gpu in on_host if not (is_gap and gpu.to_charge.is_new)]
+    paying_on_host = [gpu for gpu in on_host if not (is_gap and gpu.to_charge.is_new)]
     charging = _Charging(interval, policy)
     segments: list[Segment] = []
     for part in parts:
-        paying = staying + gone if released.pay_at(part.start) else staying
-        segments.append(charging.charge_part(part, paying))
+        paying_off_host = off_host if released.pay_at(part.start) else []
+        segments.append(charging.charge_part(part, paying_on_host + paying_off_host))
     if interval.kind is IntervalKind.SINCE_BOOT:
         # Time since a boot that no GPU is charged for is not metered.
         segments = [segment for segment in segments if segment.gpu_times]
@@ -375,10 +374,10 @@ class _Charging:
     """Prices, and the owners of servers."""
 
     def charge_part(self, part: IntervalPart, paying: Sequence[_PayingGpu]) -> Segment:
-        """Charge a part of the interval to the GPUs that pay for it. The remainders of each GPU change."""
+        """Charge a part of the interval to the GPUs that pay. The remainders of each GPU change."""
         tariff = self.policy.tariff
         gpus = [gpu for gpu in paying if not gpu.to_charge.has_left(tariff, part.start)]
-        gpus_on_host = sum(gpu.to_charge.count for gpu in gpus)  # they share the overheads of the host
+        gpus_on_host = sum(gpu.to_charge.count for gpu in gpus)  # which share the overheads of the host
         postings = SegmentPostings(
             part.start,
             part.end,
@@ -394,7 +393,7 @@ class _Charging:
     def _price(self, gpu: Gpu, at: Instant, gpus_on_host: int) -> Price | None:
         """The price that a GPU is charged at; `None` for a GPU that is not charged for time since a boot."""
         tariff = self.policy.tariff
-        price = tariff.price(gpu, at, month_of(at, self.policy.zone), gpus_on_host)
+        price = tariff.price(gpu, at, month_of(at, self.policy.zone), gpus_on_host)  # with overheads
         if self.interval.kind is not IntervalKind.SINCE_BOOT:
             return price
         # Clouds bill hourly rent from the boot on. Once the host's location is known, it may price the GPU.
@@ -405,9 +404,9 @@ class _Charging:
         """What a GPU is charged for in a part of the interval."""
         by_time = gpu.by_time
         if self.interval.kind is IntervalKind.SINCE_BOOT:
-            # The ledger began after this time: its holders are not known, and no energy of it was metered.
+            # The ledger began after this time: nobody knows its holders, and no energy of it was metered.
             by_time = gpu_usage.unallocated_weights(self.policy)
-        # The parts of an interval add up to its energy.
+        # The energies of all parts add up to the energy of the interval.
         energy = part_between(gpu.energy, part.drawn_before, part.drawn_until, part.drawn_in_all)
         return GpuCharge(
             gpu=gpu.payer,

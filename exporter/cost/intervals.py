@@ -63,7 +63,6 @@ class ChargedInterval:
     """The wall time [start, end) that a tick charges."""
 
     start: Instant
-    """The start of the interval."""
     end: Instant
     """The wall time of the tick."""
     kind: IntervalKind
@@ -173,12 +172,12 @@ def _bounded(end: Instant, length: Nanoseconds, policy: CostPolicy) -> tuple[Ins
 
 
 def split_interval(
-    start: Instant, end: Instant, tariff: Tariff, zone: ZoneInfo, booted: Instant | None = None
+    start: Instant, end: Instant, tariff: Tariff, zone: ZoneInfo, cut_at: Instant | None = None
 ) -> list[TimeRange]:
     """Consecutive parts of [start, end), each inside one local day (and its month), one price and one minute.
 
-    They are cut where the host `booted`, too. A tick of an hour or longer is cut by the hour: nothing prices
-    a minute of it.
+    They are cut at `cut_at`, too. A tick of an hour or longer is cut by the hour: no figure of the last hour
+    needs its minutes.
     """
     grain = NANOSECONDS_PER_MINUTE if end - start < NANOSECONDS_PER_HOUR else NANOSECONDS_PER_HOUR
     cuts = {start, end, *tariff.changes(start, end)}
@@ -186,8 +185,8 @@ def split_interval(
     while midnight < end:
         cuts.add(midnight)
         midnight = day_of(midnight, zone).end
-    if booted is not None and start < booted < end:
-        cuts.add(booted)
+    if cut_at is not None and start < cut_at < end:
+        cuts.add(cut_at)
     cuts.update(starts_within(start, end, grain))
     return list(pairwise(sorted(cuts)))
 
@@ -202,23 +201,21 @@ class IntervalPart(NamedTuple):
     """A part of a charged interval, inside one local day, one price and one minute."""
 
     start: Instant
-    """The start of the part."""
     end: Instant
-    """The end of the part."""
     up: Nanoseconds
     """The time of the part that costs hourly rent."""
     drawn_before: Nanoseconds
-    """The time of the interval before the part in which energy was drawn."""
+    """The time in which energy was drawn, from the start of the interval to the start of the part."""
     drawn_until: Nanoseconds
-    """The time of the interval until the end of the part in which energy was drawn."""
+    """The time in which energy was drawn, from the start of the interval to the end of the part."""
     drawn_in_all: Nanoseconds
-    """The time of the whole interval in which energy was drawn."""
+    """The time in which energy was drawn, in the whole interval."""
 
 
 def interval_parts(
-    interval: ChargedInterval, tariff: Tariff, zone: ZoneInfo, booted: Instant | None
+    interval: ChargedInterval, tariff: Tariff, zone: ZoneInfo, cut_at: Instant | None
 ) -> tuple[IntervalPart, ...]:
-    """The parts of an interval, in order; it is cut where the host `booted`, too."""
+    """The parts of an interval, in order, as `split_interval` cuts it."""
     start = interval.start
     is_ever_up = interval.up_between(start, interval.end) > 0
 
@@ -235,7 +232,7 @@ def interval_parts(
             drawn_until=drawn_until(until),
             drawn_in_all=drawn_until(interval.end),
         )
-        for since, until in split_interval(start, interval.end, tariff, zone, booted)
+        for since, until in split_interval(start, interval.end, tariff, zone, cut_at)
     )
 
 
@@ -243,7 +240,7 @@ class ChargedParts(NamedTuple):
     """The interval that a tick charges, cut into parts that become a segment each."""
 
     parts: tuple[IntervalPart, ...]
-    """In order; none where nothing is charged."""
+    """The parts in order; none where the tick charges nothing."""
     released_until: Instant | None
     """Until when GPUs pay that left the host in a gap; `None`: for all of the gap."""
 
@@ -253,8 +250,8 @@ def charged_parts(
 ) -> ChargedParts:
     """The parts of the interval that a tick charges, and until when GPUs pay that left the host in a gap.
 
-    Of 8 GPUs a boot in the gap leaves 6: 8 pay until that boot, and 6 from it on. Where as many came as left,
-    nobody saw when: those that left pay until the end of the gap, and those that came from it on.
+    Of 8 GPUs a boot in the gap leaves 6: 8 pay until that boot, and 6 from that boot on. Where as many GPUs
+    came as left, nobody saw when: the old GPUs pay for all of the gap, and the new GPUs from its end on.
     """
     # A host without a sign of a GPU is not metered, unless it was charged for unseen GPUs until now.
     is_metered = inventory.gpu_host or bool(before.unseen)

@@ -79,9 +79,7 @@ class _Cut(NamedTuple):
     """A part of unpriced time with one price of each GPU."""
 
     start: Instant
-    """The start of the part."""
     end: Instant
-    """The end of the part."""
     gpus: list[_PricedGpu]
     """The GPUs that it is time of; empty while the GPUs of the host are not counted."""
 
@@ -119,14 +117,14 @@ class _Cut(NamedTuple):
 
 
 def _charged_use(amounts: Mapping[OwnerPhase, int], count: int) -> ChargedUse:
-    """What GPUs that were used alike are charged for. What each owner used of one GPU divides the cost."""
+    """What several GPUs are charged for, each with these amounts. The amounts divide the cost, too."""
     return ChargedUse(sum(amounts.values()) * count, amounts)
 
 
 class _EvenPool:
     """Amounts by owner and phase, spread evenly over a time and taken out part by part.
 
-    No rounding adds or loses any of them: 10 nanoseconds over three equal parts are 3, 3 and 4.
+    The parts of an amount add up to it: 10 nanoseconds over three equal parts are 3, 3 and 4.
     """
 
     def __init__(self, amounts: dict[OwnerPhase, int], length: Nanoseconds) -> None:
@@ -137,12 +135,12 @@ class _EvenPool:
         self._taken = 0
 
     def take_until(self, end: Nanoseconds) -> dict[OwnerPhase, int]:
-        """Take the part from the last end to this one. It is divided over the keys by what each has left."""
+        """Take the amounts from the last end to this one: of each key in proportion to what it has left."""
         amount = self._total * end // self._length - self._taken
         if amount <= 0:
             return {}
         self._taken += amount
-        # No key gives more than it has left, since the amount is at most the sum of what is left.
+        # The amount is at most the sum of what the keys have left, so that no key gives more than it has.
         parts = divide(amount, self._left)
         for key, part in parts.items():
             self._left[key] -= part
@@ -184,7 +182,7 @@ class _LateAccrual:
         # A GPU that is not on the host any more begins without carries.
         self._remainders: defaultdict[Gpu, GpuRemainders] = defaultdict(GpuRemainders)
         for slot in state.gpus.values():
-            # Without its rounding, which is of the splits over today's holders.
+            # Without the slot's rounding, which is of splits over today's holders.
             self._remainders[slot.gpu] = GpuRemainders(dict(slot.carries))
 
     def charge(self, unpriced: UnpricedTime) -> None:
@@ -197,7 +195,7 @@ class _LateAccrual:
         rest_end = unpriced.start
         for cut in cuts:
             usage = pool.take_until(cut.end)
-            if cut.is_unpriced:  # before all priced ones: a price begins and never ends
+            if cut.is_unpriced:  # before all priced cuts, since a price begins and never ends
                 rest.append(usage)
                 rest_end = cut.end
             else:

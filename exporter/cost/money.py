@@ -37,11 +37,10 @@ def part_between(total: int, start: int, end: int, length: int) -> int:
 def split(
     amount: int, weights: Mapping[K, int], rounding: Mapping[K, int] | None = None
 ) -> tuple[dict[K, int], dict[K, int]]:
-    """Divide an amount by weights, and remember what that rounds off: the parts sum to the amount exactly.
+    """Divide an amount by weights, and remember what rounding takes. The parts sum to the amount exactly.
 
-    Largest remainders get the units that are left, ties by sorted key. `rounding` is what earlier splits of
-    the same money rounded off each key, in parts of `ROUNDING_SCALE`: with it, no key is favored over many
-    splits.
+    The keys with the largest remainders get the units that are left; ties go by sorted key. `rounding` is
+    what earlier splits took from each key, in parts of `ROUNDING_SCALE`: no key is favored over many splits.
 
     Returns:
         The parts of the keys with a positive weight, and the new rounding of all keys of `weights`.
@@ -52,28 +51,28 @@ def split(
     total = sum(weights.values())
     if total <= 0:
         raise ValueError("a split needs a positive weight")
-    before = {} if rounding is None else rounding
+    rounding_before = {} if rounding is None else rounding
     if len(weights) == 1:
         (key,) = weights
-        return {key: amount}, {key: before.get(key, 0)}
+        return {key: amount}, {key: rounding_before.get(key, 0)}
     parts: dict[K, int] = {}
-    after: dict[K, int] = {}
-    left = amount
+    rounding_after: dict[K, int] = {}
+    units_left = amount
     for key, weight in weights.items():
-        due = before.get(key, 0)
+        taken = rounding_before.get(key, 0)
         if weight > 0:
             part, remainder = divmod(amount * weight, total)
             parts[key] = part
-            left -= part
-            due += remainder * ROUNDING_SCALE // total
-        after[key] = due
+            units_left -= part
+            taken += remainder * ROUNDING_SCALE // total
+        rounding_after[key] = taken
 
-    if left:
-        ranked: list[tuple[int, Any]] = [(-after[key], key) for key in parts]
-        for _, key in sorted(ranked)[:left]:
+    if units_left:
+        ranked: list[tuple[int, Any]] = [(-rounding_after[key], key) for key in parts]
+        for _, key in sorted(ranked)[:units_left]:
             parts[key] += 1
-            after[key] -= ROUNDING_SCALE
-    return parts, after
+            rounding_after[key] -= ROUNDING_SCALE
+    return parts, rounding_after
 
 
 def divide(amount: int, weights: Mapping[K, int]) -> dict[K, int]:

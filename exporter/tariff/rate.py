@@ -32,10 +32,15 @@ class Derivation(StrEnum):
 
     CONFIGURED = "configured"
     LISTED = "listed"
+    """The list price of the instance type in its region."""
     SCALED = "scaled"
+    """The list price of another region, scaled to the region."""
     REGION = "region"
+    """The list price of another region."""
     LARGE_CLOUD = "large_cloud"
+    """The lowest list price of the GPU at the large clouds."""
     MARKET = "market"
+    """The lowest or the median list price of the GPU at all vendors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class Provenance:
     source: str
     """Text for a label."""
     as_of: str = ""
-    """Date that it holds from or was read on."""
+    """The date that the price holds from, or on which its list was read."""
     derivation: Derivation = Derivation.CONFIGURED
 
 
@@ -58,7 +63,7 @@ class ComponentRate:
     rate: Rate
     provenance: Provenance
     while_up: bool = False
-    """Whether it accrues only while the host is up."""
+    """Whether it is hourly rent, which accrues only while the host is up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class EnergyPrice:
     """Price of a kilowatt-hour measured at the GPU."""
 
     per_kilowatt_hour: Picodollars
-    """With PUE and the host's share in it."""
+    """The price of electricity times the PUE ratio and the factor of the host."""
     provenance: Provenance
 
 
