@@ -41,12 +41,6 @@ COUNTED_BY_PEER: Final[Mapping[Role, tuple[Quantity, ...]]] = {
 }
 """What a role's engine counts that its peer counts as well. Each token is counted once."""
 
-NEW_SERVER: Final = ServerState()
-"""A server without a tick before."""
-
-NEW_MODEL: Final = ModelState()
-"""A model without a tick before."""
-
 
 @dataclass(frozen=True, slots=True)
 class ServerDelta:
@@ -216,7 +210,7 @@ def collect_deltas(state: State, frame: Frame, limits: CardinalityLimits) -> Ser
         _server_delta(
             key,
             read,
-            before=state.servers.get(key, NEW_SERVER),
+            before=state.servers.get(key, ServerState()),
             principal=principals[key],
             names=admission.admit(key, named[key]),  # takes rows that models of the host share
         )
@@ -257,7 +251,7 @@ def _server_delta(
     models: dict[str, ModelDelta] = {}
     models_before: dict[str, ModelState] = {}
     for name in dict.fromkeys(names.values()):
-        model_before = before.models.get(name, NEW_MODEL)
+        model_before = before.models.get(name, ModelState())
         if division != before.division:  # the sums of one division mean nothing to another
             model_before = replace(model_before, division=UNDIVIDED)
         models_before[name] = model_before
