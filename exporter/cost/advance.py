@@ -217,7 +217,9 @@ def _tick_of(state: State, frame: Frame, policy: CostPolicy) -> _Tick:
     # Servers that ended in a gap pay for it, too.
     before_gap = last_known(state_before.servers, tick_policy) if time.is_gap else {}
 
-    listed_read = attribution.with_readings(inventory.listed, state_before, frame, servers.deltas.beyond)
+    listed_read = attribution.with_readings(
+        inventory.listed, state_before, frame, beyond=servers.deltas.beyond
+    )
     slots_read = {**inventory.lost, **listed_read}
     return _Tick(
         state_before=state_before,

@@ -72,7 +72,7 @@ class GpuInventory:
     stated_count: int | None = None
     """The number of GPUs by the rules or the instance type, `None` where neither gives it."""
     gpu_host: bool = True
-    """False for a host without a sign of a GPU, which is not metered."""
+    """Whether the host shows a sign of a GPU. A host without one is not metered."""
 
     @property
     def charges_gpus(self) -> bool:
@@ -100,25 +100,25 @@ def take_inventory(state: State, frame: Frame, policy: CostPolicy) -> GpuInvento
             unseen=state.unseen,
             expected=state.gpu_count,
         )
-    before = state.listed_in or state.boot
-    other_boot = bool(before and frame.boot and before != frame.boot)
+    last_boot = state.listed_in or state.boot
+    is_other_boot = bool(last_boot and frame.boot and last_boot != frame.boot)
     read = _Read(
         state=state,
         frame=frame,
         policy=policy,
         readings={reading.gpu.uuid: reading for reading in frame.gpus},
-        new_boot=bool(frame.gpus) and (frame.evidence.booted or other_boot),
+        new_boot=bool(frame.gpus) and (frame.evidence.booted or is_other_boot),
     )
     return _matching(read).outcome()
 
 
 def shows_gpus(state: State, frame: Frame, tariff: Tariff) -> bool:
     """Whether a host shows that it is a GPU host: by its ledger, its driver, its PCI bus or its price."""
-    read_before = bool(state.gpus or state.former or state.retired or state.listed_in)
+    had_gpus = bool(state.gpus or state.former or state.retired or state.listed_in)
     evidence = frame.evidence
-    # Where VMs have all boards, a driver is there for nothing.
-    driver = (frame.gpus is not None or evidence.library) and not evidence.passed_through
-    return read_before or driver or evidence.devices > 0 or tariff.unseen.named
+    # Where VMs have all boards, the driver of the host has none.
+    has_driver = (frame.gpus is not None or evidence.library) and not evidence.passed_through
+    return had_gpus or has_driver or evidence.devices > 0 or tariff.unseen.named
 
 
 def _never_listed(state: State, frame: Frame, policy: CostPolicy) -> GpuInventory:
@@ -202,7 +202,7 @@ def _matching(read: _Read) -> "_Matching":
     """Every listed GPU in a slot: in its own, else at its PCI address, else by model, else in one more."""
     tariff = read.policy.tariff
     unlisted = [slot for uuid, slot in read.state.gpus.items() if uuid not in read.readings]
-    # Of another host, what is listed states the number, and not what was there before.
+    # Listed GPUs state the number of GPUs of another host, and not the GPUs that were there before.
     gpus = [reading.gpu for reading in read.readings.values()] or [slot.gpu for slot in unlisted]
     has_stated_count = stated_count(tariff, gpus) is not None
     retired: list[GpuState] = []
@@ -224,8 +224,8 @@ def _matching(read: _Read) -> "_Matching":
         return in_own_slots
     by_address = in_own_slots.with_pairs(in_own_slots.pairs_by_address())
     by_model = by_address.with_pairs(by_address.pairs_by_model())
-    more = {reading.gpu.uuid: GpuState(reading.gpu, reading.index) for reading in by_model.new}
-    return replace(by_model, listed={**by_model.listed, **more}, new=())
+    new_slots = {reading.gpu.uuid: GpuState(reading.gpu, reading.index) for reading in by_model.new}
+    return replace(by_model, listed={**by_model.listed, **new_slots}, new=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +239,7 @@ class _Matching:
     new: tuple[GpuReading, ...]
     """Listed GPUs without a slot."""
     missing: Mapping[str, GpuState]
-    """Slots whose GPU is not listed, by its UUID; those that were listed last come first."""
+    """Slots whose GPU is not listed, by its UUID; slots that were listed last come first."""
     retired: tuple[GpuState, ...]
     """Slots whose GPU is retired and not listed."""
     replaced: tuple[Replacement, ...] = ()
@@ -282,14 +282,17 @@ class _Matching:
         if self.read.new_boot or not self.missing:
             return len(self.new)
         count = self.count(self.stated_count())
-        count_before = self._staying() if count is None else count
-        return max(0, len(self.listed) + len(self.missing) + len(self.new) - count_before)
+        count_or_staying = self._staying() if count is None else count
+        return max(0, len(self.listed) + len(self.missing) + len(self.new) - count_or_staying)
 
     def with_pairs(self, pairs: Sequence[_Pair]) -> "_Matching":
-        """The matching once new GPUs sit in these missing slots."""
+        """The matching once new GPUs sit in these missing slots.
+
+        The fractions and the rounding of the predecessor's money go on, and readings begin.
+        """
         placed: dict[str, GpuState] = {}
         for reading, slot in pairs:
-            # Money goes on, and readings begin; a driver that was loaded since the last tick counts from 0.
+            # A driver that was loaded since the last tick counts energy from 0.
             is_loaded_since = slot.energy_mark is not None and self.read.state.rebooted(self.read.frame)
             placed[reading.gpu.uuid] = GpuState(
                 reading.gpu,
@@ -316,23 +319,23 @@ class _Matching:
         stated = self.stated_count()
         count = self.count(stated)
         lost = self._lost(count)
-        full = len(self.listed) + len(lost)
+        slots_filled = len(self.listed) + len(lost)
         retired = _retire(self.read.state, self.read.frame, self.read.policy.tariff).retired
         if count is not None:
-            # Of 8 slots 7 are full and 2 GPUs were retired: another GPU sits in the slot of the first.
-            empty = max(0, count - full)
-            retired = retired[max(0, len(retired) - empty) :]
+            # Of 8 slots 7 are filled and 2 GPUs were retired: another GPU sits in the slot of the first.
+            slots_empty = max(0, count - slots_filled)
+            retired = retired[max(0, len(retired) - slots_empty) :]
         charged = None if count is None else count - len(retired)
         unseen = self._unseen(charged, lost)
-        expected = full + sum(unseen.values()) if charged is None else charged
+        expected = slots_filled + sum(unseen.values()) if charged is None else charged
         # A retired GPU is charged until the day on which it was taken out.
         charged_unlisted = [*lost.values(), *self.retired]
-        before = self.read.state
+        state_before = self.read.state
         boot = self.read.frame.boot if self.listed else ""
         state = replace(
-            before,
-            listed_in=boot or before.listed_in,
-            replaced=before.replaced + len(self.replaced),
+            state_before,
+            listed_in=boot or state_before.listed_in,
+            replaced=state_before.replaced + len(self.replaced),
             retired=retired,
         )
         return GpuInventory(
@@ -340,7 +343,7 @@ class _Matching:
             self._tariff(),
             listed=self.listed,
             lost={slot.gpu.uuid: replace(slot, up=False) for slot in charged_unlisted},
-            unseen=_unseen_slots(before, unseen),
+            unseen=_unseen_slots(state_before, unseen),
             released={uuid: slot for uuid, slot in self.missing.items() if uuid not in lost},
             replaced=self.replaced,
             expected=expected,
@@ -349,7 +352,7 @@ class _Matching:
         )
 
     def _lost(self, count: int | None) -> dict[str, GpuState]:
-        """The missing slots that stay; all others are released.
+        """The missing slots that stay; all other missing slots are released.
 
         Of three missing slots there stay:
 
@@ -373,20 +376,21 @@ class _Matching:
             8 GPUs are charged                              2
             the location is not known yet, 8 were before    2, of the models as before
             nothing gives the number of GPUs                0
-            NVML may not list every GPU of the machine      0: others have those that it does not list
+            NVML may not list every GPU of the machine      0: other hosts have the GPUs that it does not list
         """
-        full = len(self.listed) + len(lost)
+        slots_filled = len(self.listed) + len(lost)
         if not self.read.policy.all_gpus:
             return {}
         if charged is not None:
-            if not full or charged <= full:
+            if not slots_filled or charged <= slots_filled:
                 return {}
-            return _unseen_by_model(self._tariff(), _gpus(self.listed), _gpus(lost), charged - full)
-        before = self.read.state
+            number = charged - slots_filled
+            return _unseen_by_model(self._tariff(), _gpus(self.listed), _gpus(lost), number)
+        state_before = self.read.state
         numbers: Counter[str] = Counter()
         if self.read.policy.tariff.location_pending:
-            for model, slot in before.unseen.items():
-                left = before.gpu_count - full - numbers.total()
+            for model, slot in state_before.unseen.items():
+                left = state_before.gpu_count - slots_filled - numbers.total()
                 numbers[model] = max(0, min(slot.count, left))
         return dict(numbers)
 
@@ -469,7 +473,7 @@ class _RuleGroup:
 
 
 def _groups(tariff: Tariff, listed: Sequence[Gpu], missing: Sequence[Gpu]) -> list[_RuleGroup]:
-    """The GPUs of a host by the rule that counts them, those that no rule counts together."""
+    """The GPUs of a host by the rule that counts them; GPUs that no rule counts are one group."""
     counts: dict[str | None, HostCount | None] = {}
     rules: dict[Gpu, str | None] = {}
     for gpu in (*listed, *missing):
@@ -497,7 +501,7 @@ def _groups(tariff: Tariff, listed: Sequence[Gpu], missing: Sequence[Gpu]) -> li
 def _unseen_by_model(
     tariff: Tariff, listed: Sequence[Gpu], lost: Sequence[Gpu], number: int
 ) -> dict[str, int]:
-    """A number of unseen GPUs by model: first those that rules miss of their own, then the others."""
+    """A number of unseen GPUs by model: first the GPUs that rules count and miss, then all others."""
     groups = _groups(tariff, listed, lost)
     unseen: Counter[str] = Counter()
     for group in groups:

@@ -42,7 +42,7 @@ class GpuState:
     gpu: Gpu
     index: int
     up: bool = True
-    """False once the GPU is known to be lost, until it is read again."""
+    """Whether the GPU is on the bus: a GPU that is known to be lost is not, until it is read again."""
     energy_mark: Millijoules | None = None
     """The last good value of the driver's energy counter."""
     energy_age: Nanoseconds = 0
@@ -244,7 +244,7 @@ class State:
     fresh_in: str = ""
     """The boot that this ledger is the first of, until a GPU was charged; empty for all others."""
     same_machine: bool = True
-    """False where the last tick may have been another machine's: the ledger was adopted, or it is not known.
+    """Whether this machine took the last tick for sure. Of a ledger that was adopted it is not known.
 
     It matters to the first tick of a process, and is in no file.
     """
@@ -261,7 +261,7 @@ class State:
     retired: tuple[str, ...] = ()
     """GPUs of this host that were retired and whose slots are still empty."""
     former: Mapping[str, Gpu] = field(default_factory=dict)
-    """The GPUs that priced those in no slot any more, by UUID: their cost may be charged late."""
+    """By UUID of a GPU without a slot, the GPU by whose rule it was priced: late charges need the price."""
 
     def rebooted(self, frame: Frame) -> bool:
         """Whether the last tick was in another boot, so that only wall clocks measure the time between."""
@@ -301,16 +301,12 @@ class State:
         return tuple(sorted(self._pricing_gpus().items()))
 
     def _pricing_gpus(self) -> dict[str, Gpu]:
-        """GPUs by whose rules others are priced, by the UUID of the other: first of those without a slot."""
+        """By UUID of a GPU, the GPU by whose rule it is priced: first GPUs without a slot."""
         in_slots = {uuid: slot.priced_as for uuid, slot in self.gpus.items() if slot.priced_as is not None}
         return {**self.former, **in_slots}
 
     def former_after(self, present: Collection[str]) -> dict[str, Gpu]:
-        """`former` after a tick, latest last: also GPUs of this state whose slots are gone.
-
-        Args:
-            present: the UUIDs of the GPUs that sit in slots after the tick.
-        """
+        """`former` after a tick that leaves GPUs of these UUIDs in slots; GPUs that left last come last."""
         gone = [(uuid, gpu) for uuid, gpu in self._pricing_gpus().items() if uuid not in present]
         return dict(gone[-FORMER_GPUS_MAX:])
 
