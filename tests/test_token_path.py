@@ -151,7 +151,7 @@ ASIDE = {
     "cost.split.PhaseSplit": "trailing sums of the split",
     "ledger.token_times.TokenTime": "sums of minutes and days",
     "ledger.totals.MinuteSums": "sums of minutes",
-    "ledger.families.Change": "values that a commit writes",
+    "ledger.totals.Change": "values that a commit writes",
     "ledger.history.HistorySums": "history of hours, which the page draws",
     "report.RecentHistory": "sums of hours, which the page draws",
 }
@@ -169,7 +169,7 @@ def holds_count(value: Any) -> bool:
         return value == COUNT
     if isinstance(value, bytes):
         return str(COUNT).encode() in value
-    if type(value) is dict:
+    if isinstance(value, dict):
         return any(map(holds_count, value.values()))
     return type(value) in {list, tuple} and any(map(holds_count, value))
 
@@ -186,8 +186,8 @@ def records(value: Any, depth: int = 6) -> Iterator[object]:
     """Records in a value: itself, its fields, and theirs."""
     if depth == 0:
         return
-    if type(value) in {list, tuple, dict}:
-        for item in value.values() if type(value) is dict else value:
+    if isinstance(value, dict) or type(value) in {list, tuple}:
+        for item in value.values() if isinstance(value, dict) else value:
             yield from records(item, depth - 1)
     elif type(value).__module__.partition(".")[0] in {"exporter", "prometheus_client"}:
         yield value

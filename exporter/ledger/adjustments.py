@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from exporter.cost.money import add
-from exporter.ledger.families import LARGEST
+from exporter.ledger.families import LARGEST, Sum
 from exporter.ledger.schema import Names, day_name
 from exporter.report import MonthKey
 from exporter.units import Instant, Picodollars, plain_dollars
@@ -63,7 +63,7 @@ class Adjustment:
 class TakenAdjustments(NamedTuple):
     """Adjustments that a write posts."""
 
-    months: dict[MonthKey, Picodollars]
+    months: Sum[MonthKey, Picodollars]
     """Pending month cells, with the adjustments added."""
     adjustments: dict[int, Adjustment]
     """The adjustments, by number. The next write takes them again unless this one commits.
@@ -76,7 +76,7 @@ def take_waiting(
     connection: sqlite3.Connection,
     *,
     committed: Mapping[MonthKey, Picodollars],
-    pending: Mapping[MonthKey, Picodollars],
+    pending: Sum[MonthKey, Picodollars],
     taken_before: Mapping[int, Adjustment],
     now: Instant,
 ) -> TakenAdjustments:
@@ -91,7 +91,7 @@ def take_waiting(
         taken_before: adjustments of a write that failed, by number.
         now: the time of posting.
     """
-    cells = dict(pending)
+    cells = pending.copy()
     adjustments = dict(taken_before)
     for adjustment in taken_before.values():
         add(cells, adjustment.cell, adjustment.amount)

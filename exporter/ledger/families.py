@@ -1,18 +1,18 @@
-"""Families of sums: the key, value, grain, ceiling and retention of each table.
+"""Families of sums: the rules by which values are added, and the columns and retention of each table.
 
-The schema, adding, pruning, copying, writing and reading of sums follow from this table.
+The schema, pruning, writing and reading of sums follow from the table of families.
 """
 
-import operator
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar
 
 from exporter.cost.postings import OwnerPhase
 from exporter.readings import Gpu, ServerKey
 from exporter.report import MonthKey, OwnerLatency, ServerComponent, ServerOwner
 
 K = TypeVar("K", bound=Hashable)
+Unit = TypeVar("Unit", bound=int)
 
 NoKey = tuple[()]
 NO_KEY: Final[NoKey] = ()
@@ -22,24 +22,90 @@ LARGEST: Final = 2**63 - 1
 """The largest integer that SQLite holds."""
 
 
-class Rule(NamedTuple):
-    """How a value that is posted changes the value of its key."""
+class FamilyValues(dict[K, int], Generic[K, Unit]):
+    """Values of one family by key. The class is the rule by which a posting changes a value.
 
-    start: int
+    `Unit` names the unit of the values for a reader: all are integers.
+    """
+
+    __slots__ = ()
+    start: ClassVar[int] = 0
     """The value of a key to which nothing was posted."""
-    combine: Callable[[int, int], int]
-    """The value after a posting, of the value before it and the one that is posted."""
+
+    @staticmethod
+    def _combined(before: int, posted: int, /) -> int:
+        """The value of a key after a posting."""
+        raise NotImplementedError
+
+    @classmethod
+    def new_values(cls, before: Mapping[K, int], posted: Mapping[K, int]) -> dict[K, int]:
+        """New values of the keys that a posting changes or adds. Both mappings stay as they are."""
+        after = {key: cls._combined(before.get(key, cls.start), value) for key, value in posted.items()}
+        return {key: value for key, value in after.items() if value != before.get(key)}
+
+    def post(self, key: K, posted: int) -> None:
+        """Change the value of a key by the rule."""
+        self[key] = self._combined(self.get(key, self.start), posted)
+
+    def post_all(self, posted: Mapping[K, int]) -> None:
+        """Change the value of each key by the rule."""
+        for key, value in posted.items():
+            self.post(key, value)
+
+    def copy(self) -> Self:
+        """A copy of the same rule."""
+        return type(self)(self)
 
 
-SUM: Final = Rule(0, operator.add)
-"""Sums of money, time and energy are exact."""
+class Sum(FamilyValues[K, Unit]):
+    """Exact sums of money, time and energy."""
 
-COUNT: Final = Rule(0, lambda before, posted: min(before + posted, LARGEST))
-"""A count comes from what a server reports, and stops at `LARGEST`: absurd ones cannot stop the ledger."""
+    __slots__ = ()
 
-LATEST: Final = Rule(0, lambda _before, posted: posted)
-EARLIEST: Final = Rule(LARGEST, min)
-PEAK: Final = Rule(0, lambda before, posted: min(max(before, posted), LARGEST))
+    @staticmethod
+    def _combined(before: int, posted: int, /) -> int:
+        return before + posted
+
+
+class CappedSum(FamilyValues[K, Unit]):
+    """Sums of what servers report. They stop at `LARGEST`: absurd reports cannot stop the ledger."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def _combined(before: int, posted: int, /) -> int:
+        return min(before + posted, LARGEST)
+
+
+class Latest(FamilyValues[K, Unit]):
+    """The values that were posted last."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def _combined(_before: int, posted: int, /) -> int:
+        return posted
+
+
+class Earliest(FamilyValues[K, Unit]):
+    """The smallest values that were posted."""
+
+    __slots__ = ()
+    start = LARGEST
+
+    @staticmethod
+    def _combined(before: int, posted: int, /) -> int:
+        return min(before, posted)
+
+
+class Peak(FamilyValues[K, Unit]):
+    """The largest values that were posted, at most `LARGEST`."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def _combined(before: int, posted: int, /) -> int:
+        return min(max(before, posted), LARGEST)
 
 
 class KeyForm(NamedTuple):
@@ -86,8 +152,8 @@ class Family:
     """Column of the value."""
     form: KeyForm = _TUPLE
     """How keys in memory are made of the columns."""
-    rule: Rule = SUM
-    """How a posted value is added."""
+    history_rule: type[FamilyValues[Any, Any]] = Sum
+    """How rows of history are added up. The rule of totals is the type of their field in `totals`."""
     brief: bool = False
     """Whether an hour is kept for a day only."""
     table: str = ""
@@ -99,16 +165,6 @@ class Family:
     def primary_key(self) -> tuple[str, ...]:
         """Columns of the key, after the period if the table has one."""
         return (self.period, *self.key) if self.period else self.key
-
-    def post(self, sums: dict[K, int], key: K, posted: int) -> None:
-        """Add a value to the sums of this family."""
-        sums[key] = self.rule.combine(sums.get(key, self.rule.start), posted)
-
-    def new_values(self, before: Mapping[K, int], posted: Mapping[K, int]) -> dict[K, int]:
-        """New values of the keys that a posting changes or adds."""
-        start, combine = self.rule
-        after = {key: combine(before.get(key, start), value) for key, value in posted.items()}
-        return {key: value for key, value in after.items() if value != before.get(key)}
 
 
 Families = Mapping[str, Family]
@@ -144,11 +200,9 @@ _GPU_SERVER: Final = KeyForm(
 _COST: Final = Family("cost", ("owner", "phase"), "picodollars", _OWNER_PHASE)
 _GPU_TIME: Final = Family("held", ("owner", "phase"), "nanoseconds", _OWNER_PHASE)
 _GPU_COST: Final = Family("gpu_cost", ("gpu", "component"), "picodollars")
-_TOKENS: Final = Family("tokens", ("owner", "kind"), "count", rule=COUNT)
+_TOKENS: Final = Family("tokens", ("owner", "kind"), "count", history_rule=CappedSum)
 _UNPRICED: Final = Family("unpriced", ("gpu", "owner"), "nanoseconds")
-_LATENCIES: Final = Family(
-    "latencies", ("owner", "objective", "basis", "part"), "count", _OWNER_LATENCY, COUNT
-)
+_LATENCIES: Final = Family("latencies", ("owner", "objective", "basis", "part"), "count", _OWNER_LATENCY)
 
 COUNTERS: Final = _of_grain(
     "",
@@ -163,16 +217,16 @@ COUNTERS: Final = _of_grain(
     ),
     _GPU_COST,
     _TOKENS,
-    Family("requests", ("owner",), "count", _PART, COUNT),
-    Family("preemptions", ("owner",), "count", _PART, COUNT),
+    Family("requests", ("owner",), "count", _PART),
+    Family("preemptions", ("owner",), "count", _PART),
     Family("energy", ("gpu",), "millijoules", _PART),
     _UNPRICED,
     Family("months", ("month", "product", "team", "price_basis"), "picodollars", _MONTH),
-    Family("first_held", ("product",), "instant", _PART, EARLIEST),
-    Family("equivalents", ("owner", "reference"), "picodollars", rule=COUNT),
+    Family("first_held", ("product",), "instant", _PART),
+    Family("equivalents", ("owner", "reference"), "picodollars"),
     _LATENCIES,
-    Family("last_token", ("owner",), "instant", _PART, LATEST),
-    Family("changed", ("owner",), "instant", _PART, LATEST),
+    Family("last_token", ("owner",), "instant", _PART),
+    Family("changed", ("owner",), "instant", _PART),
 )
 """Running totals."""
 
@@ -219,7 +273,7 @@ DAILY: Final = _of_grain("daily_", "day", *_HISTORY, Family("covered", (), "nano
 MEMORY: Final = _of_grain(
     "hourly_",
     "hour",
-    Family("memory", ("gpu", "namespace", "server"), "bytes", _GPU_SERVER, PEAK),
+    Family("memory", ("gpu", "namespace", "server"), "bytes", _GPU_SERVER, Peak),
 )["memory"]
 """Peak GPU memory of servers, kept as history by hour."""
 
@@ -231,62 +285,3 @@ ALL: Final = (
     *DAILY.values(),
     MEMORY,
 )
-
-
-class Change(NamedTuple):
-    """New values of one table in one period: whole values, not what was added."""
-
-    family: Family
-    period: int
-    """The minute, hour or day; 0 for running totals."""
-    values: Mapping[Any, int]
-
-
-@dataclass(slots=True, eq=False)
-class Sums:
-    """Sums of the families of one grain: each field holds those of the family of its name, by key."""
-
-    grain: ClassVar[Families]
-
-    def copy(self) -> Self:
-        """A copy to add to."""
-        return replace(self, **{item.name: dict(getattr(self, item.name)) for item in fields(self)})
-
-    def post(self, name: str, key: Hashable, posted: int) -> None:
-        """Add a value to the family of this name, by its rule."""
-        self.grain[name].post(getattr(self, name), key, posted)
-
-    def post_all(self, name: str, posted: Mapping[Any, int]) -> None:
-        """Add the value of each key to the family of this name, by its rule."""
-        family = self.grain[name]
-        sums = getattr(self, name)
-        for key, value in posted.items():
-            family.post(sums, key, value)
-
-    def changes(self, added: Self, period: int) -> list[Change]:
-        """New values of the keys that other sums of the same period change or add, by family."""
-        changes = [
-            Change(family, period, family.new_values(getattr(self, name), getattr(added, name)))
-            for name, family in self.grain.items()
-        ]
-        return [change for change in changes if change.values]
-
-    def with_changes(self, changes: Iterable[Change]) -> Self:
-        """These sums after changes of their period. Families without a change are shared with these sums."""
-        changed: dict[str, Any] = {}
-        for change in changes:
-            name = change.family.name
-            changed[name] = {**getattr(self, name), **change.values}
-        return replace(self, **changed)
-
-    def without_brief(self) -> Self:
-        """Sums without the families that are kept for a day only; the same sums if these are empty."""
-        expired: dict[str, Any] = {
-            name: {} for name, family in self.grain.items() if family.brief and getattr(self, name)
-        }
-        return replace(self, **expired) if expired else self
-
-    def add(self, posted: Self) -> None:
-        """Add other sums, each by the rule of its family."""
-        for name in self.grain:
-            self.post_all(name, getattr(posted, name))

@@ -2,16 +2,16 @@
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from exporter.cost.money import add, add_all
 from exporter.cost.postings import CostOwner, OwnerPhase, Postings, Segment, TokenPosting
 from exporter.ledger import adjustments, families, schema
 from exporter.ledger.adjustments import Adjustment
-from exporter.ledger.families import Families, Family, GpuOwner, ServerCost, Sums
+from exporter.ledger.families import Family, GpuOwner, Peak, ServerCost
 from exporter.ledger.schema import Keys, Names, RowKey, day_number, meta_of, month_days, references
 from exporter.ledger.token_times import TokenTime, times_of_tokens
 from exporter.readings import UNCOUNTED, Gpu, ServerKey, TokenKind
@@ -28,19 +28,18 @@ CELLS_WAITING: Final = 200
 DAYS_KEPT: Final = 13 * 31
 """Days that stay: this month and the twelve before it. Only metered days count, as for hours."""
 
-PeakMemory = dict[int, dict[tuple[Gpu, ServerKey], int]]
+PeakMemory = dict[int, Peak[tuple[Gpu, ServerKey], int]]
 """Bytes by hour since 1970, GPU and server."""
 
 
 @dataclass(slots=True)
-class HistorySums(Sums):
-    """Sums of one time range.
+class HistorySums:
+    """Sums of one time range. Each field has the sums of the family of its name in `families.DAILY`.
 
     Money is by the time that its tick covers, tokens by that since the read before, or by a short tick's end.
     Each of `cost`, `server_cost` and `gpu_cost` sums to the same money.
     """
 
-    grain: ClassVar[Families] = families.DAILY
     cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
     held: dict[OwnerPhase, Nanoseconds] = field(default_factory=dict)
     """Chargeable GPU time, which dollars are divided by. It sums to `gpu_held` less `gpu_unowed`."""
@@ -63,6 +62,16 @@ class HistorySums(Sums):
     """GPU time of `gpu_held` that has a price, by its holder."""
     owner_down: dict[GpuOwner, Nanoseconds] = field(default_factory=dict)
     """GPU time of `owner_held` without hourly rent, by its holder."""
+
+    def copy(self) -> "HistorySums":
+        """A copy to add to."""
+        return replace(self, **{name: dict(getattr(self, name)) for name in families.DAILY})
+
+    def add(self, posted: "HistorySums") -> None:
+        """Add other sums, each by the rule of its family."""
+        for name, family in families.DAILY.items():
+            sums = getattr(self, name)
+            sums.update(family.history_rule.new_values(sums, getattr(posted, name)))
 
     def still_unpriced(self) -> dict[tuple[Gpu, CostOwner], Nanoseconds]:
         """GPU time that still has no price, by its holder."""
@@ -212,7 +221,7 @@ class History:
         """A copy to add to."""
         return History(
             cells={cell: sums.copy() for cell, sums in self.cells.items()},
-            memory={hour: dict(peaks) for hour, peaks in self.memory.items()},
+            memory={hour: peaks.copy() for hour, peaks in self.memory.items()},
         )
 
     def add(self, tick: TickSums) -> None:
@@ -239,9 +248,9 @@ class History:
         if at_end and postings.day:
             add_all(self._cell(postings.day, hour_of(postings.end - 1)).tokens, at_end)
         if postings.memory:
-            peaks = self.memory.setdefault(hour_of(postings.end - 1), {})
+            peaks = self.memory.setdefault(hour_of(postings.end - 1), Peak())
             for gpu, server, memory_bytes in postings.memory:
-                families.MEMORY.post(peaks, (gpu, server), memory_bytes)
+                peaks.post((gpu, server), memory_bytes)
         while len(self.memory) > CELLS_WAITING:  # writes failed for long: the oldest peaks are forgotten
             del self.memory[min(self.memory)]
         if not unwritten:
@@ -333,7 +342,7 @@ def write_history(
         if (family, period) not in before:
             before[family, period] = schema.rows_of_period(connection, family, period)
         earlier = before[family, period]
-        changed = family.new_values(earlier, values)
+        changed = family.history_rule.new_values(earlier, values)
         schema.write_rows(connection, family, period, changed)
         latest[family] = period, {**earlier, **changed}
     return {(family, period): rows for family, (period, rows) in latest.items()}
@@ -388,7 +397,7 @@ def read_peaks(connection: sqlite3.Connection, first: int, last: int) -> PeakMem
     with references():
         rows = schema.read_rows(connection, Names(connection), families.MEMORY, first, last)
         for hour, key, memory_bytes in rows:
-            peaks.setdefault(hour, {})[key] = memory_bytes
+            peaks.setdefault(hour, Peak())[key] = memory_bytes
     return peaks
 
 

@@ -1,41 +1,35 @@
 """Running totals, sums by minute and sums by hour: those of the last commit, those since it, and their rows.
 
-`Totals.add` adds ticks to totals that are not committed yet; `Totals.with_added` adds these to the committed
-ones, and tells which values changed. Committed totals never change: a commit makes others.
-A sum is added by the rule of its table in `families`: it is the sum, the latest or the earliest value.
+`Totals.add` adds ticks to totals that are not committed yet. `Totals.with_added` adds these to the committed
+ones, and returns which values changed. Committed totals never change: a commit makes others.
+
+The type of a field is the rule by which a posting changes a value. A `Sum` adds, a `CappedSum` adds up to the
+largest integer of the file, a `Latest` keeps the last instant, and an `Earliest` the first.
 """
 
 import sqlite3
-from collections.abc import Collection, Container, Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import groupby
-from operator import attrgetter
-from typing import ClassVar, Final, NamedTuple, TypeVar
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar
 
 from exporter.cost.postings import CostOwner, LatencyPosting, OwnerPhase, Postings
 from exporter.cost.projection import energy_by_product
-from exporter.ledger import schema
+from exporter.ledger import families, schema
 from exporter.ledger.families import (
-    COUNTERS,
-    HOURS,
-    MINUTES,
     NO_KEY,
-    Change,
+    CappedSum,
+    Earliest,
     Families,
+    Family,
+    FamilyValues,
+    Latest,
     NoKey,
-    Sums,
+    Sum,
 )
 from exporter.ledger.history import SegmentSums, TickSums
 from exporter.readings import Gpu, TokenKind
 from exporter.report import MonthKey, OwnerLatency, ServerComponent
-from exporter.units import (
-    Instant,
-    Millijoules,
-    Nanoseconds,
-    Picodollars,
-    hour_of,
-    minute_of,
-)
+from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars, hour_of, minute_of
 
 MINUTES_KEPT: Final = 62
 """Minutes before the latest one that stay: 60 for the window, and room for its edges."""
@@ -46,6 +40,61 @@ HOURS_KEPT: Final = 40 * 24 + 1
 USAGE_HOURS_KEPT: Final = 26
 """Hours of GPU use by product that stay: the last 24, and room for their edges."""
 
+BEGINNING: Final = 0
+"""The first hour that there is: none is before it."""
+
+
+class Change(NamedTuple):
+    """New values of one table in one period: whole values, not what was added."""
+
+    family: Family
+    period: int
+    """The minute or hour; 0 for running totals."""
+    values: Mapping[Any, int]
+    """The values by key, as the sums have them after the change."""
+
+
+@dataclass(slots=True, eq=False)
+class Sums:
+    """Sums of one period: each field has the values of the family of its name, which has their table."""
+
+    grain: ClassVar[Families]
+    """The families of the fields, by name."""
+
+    def values_of(self, family: Family) -> FamilyValues[Any, Any]:
+        """The field of a family."""
+        values: FamilyValues[Any, Any] = getattr(self, family.name)
+        return values
+
+    def copy(self) -> Self:
+        """A copy to add to."""
+        return replace(self, **{name: self.values_of(family).copy() for name, family in self.grain.items()})
+
+    def add(self, posted: Self) -> None:
+        """Add other sums, each by its rule."""
+        for family in self.grain.values():
+            self.values_of(family).post_all(posted.values_of(family))
+
+    def changes(self, added: Self, period: int) -> list[Change]:
+        """New values of the keys that other sums of the same period change or add, by family."""
+        changes: list[Change] = []
+        for family in self.grain.values():
+            before = self.values_of(family)
+            new_values = before.new_values(before, added.values_of(family))
+            if new_values:
+                changes.append(Change(family, period, new_values))
+        return changes
+
+    def with_changes(self, changes: Iterable[Change]) -> Self:
+        """These sums after changes of their period. Families without a change are shared with these sums."""
+        changed: dict[str, Any] = {}
+        for change in changes:
+            after = self.values_of(change.family).copy()
+            after.update(change.values)
+            changed[change.family.name] = after
+        return replace(self, **changed)
+
+
 S = TypeVar("S", bound=Sums)
 
 
@@ -53,29 +102,31 @@ S = TypeVar("S", bound=Sums)
 class Counters(Sums):
     """Running totals by key."""
 
-    grain: ClassVar[Families] = COUNTERS
-    cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
-    held: dict[OwnerPhase, Nanoseconds] = field(default_factory=dict)
+    grain: ClassVar[Families] = families.COUNTERS
+    cost: Sum[OwnerPhase, Picodollars] = field(default_factory=Sum)
+    held: Sum[OwnerPhase, Nanoseconds] = field(default_factory=Sum)
     """Chargeable GPU time."""
-    server_cost: dict[ServerComponent, Picodollars] = field(default_factory=dict)
-    gpu_cost: dict[tuple[Gpu, str], Picodollars] = field(default_factory=dict)
-    tokens: dict[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
-    requests: dict[CostOwner, int] = field(default_factory=dict)
-    preemptions: dict[CostOwner, int] = field(default_factory=dict)
+    server_cost: Sum[ServerComponent, Picodollars] = field(default_factory=Sum)
+    gpu_cost: Sum[tuple[Gpu, str], Picodollars] = field(default_factory=Sum)
+    """Money by GPU and component."""
+    tokens: CappedSum[tuple[CostOwner, TokenKind], int] = field(default_factory=CappedSum)
+    requests: CappedSum[CostOwner, int] = field(default_factory=CappedSum)
+    preemptions: CappedSum[CostOwner, int] = field(default_factory=CappedSum)
     """Requests that were preempted."""
-    energy: dict[Gpu, Millijoules] = field(default_factory=dict)
-    unpriced: dict[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=dict)
+    energy: Sum[Gpu, Millijoules] = field(default_factory=Sum)
+    unpriced: Sum[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=Sum)
     """GPU time that had no price when it passed, by its holder."""
-    months: dict[MonthKey, Picodollars] = field(default_factory=dict)
-    first_held: dict[str, Instant] = field(default_factory=dict)
+    months: Sum[MonthKey, Picodollars] = field(default_factory=Sum)
+    first_held: Earliest[str, Instant] = field(default_factory=Earliest)
     """When each product first held a GPU."""
-    equivalents: dict[tuple[CostOwner, str], Picodollars] = field(default_factory=dict)
+    equivalents: CappedSum[tuple[CostOwner, str], Picodollars] = field(default_factory=CappedSum)
     """Price of the tokens by owner and hosted offer, which is no part of the cost."""
-    latencies: dict[OwnerLatency, int] = field(default_factory=dict)
+    latencies: CappedSum[OwnerLatency, int] = field(default_factory=CappedSum)
     """Counts of `LatencyPosting`s."""
-    last_token: dict[CostOwner, Instant] = field(default_factory=dict)
-    changed: dict[CostOwner, Instant] = field(default_factory=dict)
-    """When anything was last posted to an owner, or it was first served. All owners are in it."""
+    last_token: Latest[CostOwner, Instant] = field(default_factory=Latest)
+    """The end of the last tick in which each owner had tokens."""
+    changed: Latest[CostOwner, Instant] = field(default_factory=Latest)
+    """The end of the last tick that posted to each owner, or that first served it. All owners are in it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -85,76 +136,76 @@ class MinuteSums(Sums):
     They are compared by identity (`eq=False`): `last_hour` adds the same minutes up once.
     """
 
-    grain: ClassVar[Families] = MINUTES
-    cost: dict[OwnerPhase, Picodollars] = field(default_factory=dict)
-    tokens: dict[tuple[CostOwner, TokenKind], int] = field(default_factory=dict)
-    latencies: dict[OwnerLatency, int] = field(default_factory=dict)
+    grain: ClassVar[Families] = families.MINUTES
+    cost: Sum[OwnerPhase, Picodollars] = field(default_factory=Sum)
+    tokens: CappedSum[tuple[CostOwner, TokenKind], int] = field(default_factory=CappedSum)
+    latencies: CappedSum[OwnerLatency, int] = field(default_factory=CappedSum)
 
 
 @dataclass(slots=True)
 class HourSums(Sums):
     """Sums of one hour, by the time that money is of."""
 
-    grain: ClassVar[Families] = HOURS
-    cost: dict[str, Picodollars] = field(default_factory=dict)
+    grain: ClassVar[Families] = families.HOURS
+    cost: Sum[str, Picodollars] = field(default_factory=Sum)
     """Money by product."""
-    covered: dict[NoKey, Nanoseconds] = field(default_factory=dict)
+    covered: Sum[NoKey, Nanoseconds] = field(default_factory=Sum)
     """Wall time of segments, once for all products."""
-    down: dict[NoKey, Nanoseconds] = field(default_factory=dict)
-    """Wall time of segments without hourly rent."""
-    usage: dict[tuple[Gpu, str], Nanoseconds] = field(default_factory=dict)
-    """GPU time by GPU and product."""
-    energy: dict[tuple[Gpu, str], Millijoules] = field(default_factory=dict)
-    """Energy by GPU and product."""
+    down: Sum[NoKey, Nanoseconds] = field(default_factory=Sum)
+    """Wall time of segments without hourly rent. It stays for a day."""
+    usage: Sum[tuple[Gpu, str], Nanoseconds] = field(default_factory=Sum)
+    """GPU time by GPU and product. It stays for a day."""
+    energy: Sum[tuple[Gpu, str], Millijoules] = field(default_factory=Sum)
+    """Energy by GPU and product. It stays for a day."""
+
+    def without_brief(self) -> "HourSums":
+        """The sums of an hour of more than a day ago; the same sums if nothing of them expires."""
+        if not (self.down or self.usage or self.energy):
+            return self
+        return replace(self, down=Sum(), usage=Sum(), energy=Sum())
 
 
 class Retained(NamedTuple):
-    """Periods that stay after a tick."""
+    """Periods that stay after a tick. Minutes expire by the clock, hours by the number of later ones."""
 
     first_minute: int
     last_minute: int
     """Later minutes are of a wall clock that stepped back."""
     first_hour: int
+    """The first hour that stays."""
     first_brief_hour: int
-    """The first hour of families that are kept for a day."""
+    """The first hour that stays whole: earlier ones are `HourSums.without_brief`."""
 
     @classmethod
-    def after(cls, hours: Collection[int], end: Instant) -> "Retained":
-        """What stays after a tick's end, of these metered hours.
+    def after(cls, metered_hours: Iterable[int], end: Instant) -> "Retained":
+        """What stays after a tick's end.
 
-        Only metered hours count, so that a wall clock a year ahead for a moment costs no history.
+        Only hours that ticks metered are counted: a wall clock that is a year ahead for a moment meters one
+        hour, and costs no history.
         """
-        latest = minute_of(end)
+        latest_minute = minute_of(end)
+        hours = sorted(metered_hours)
         return cls(
-            first_minute=latest - MINUTES_KEPT,
-            last_minute=latest + 1,
-            first_hour=_first_of_last(HOURS_KEPT, hours),
-            first_brief_hour=_first_of_last(USAGE_HOURS_KEPT, hours),
+            first_minute=latest_minute - MINUTES_KEPT,
+            last_minute=latest_minute + 1,
+            # While there are fewer, none expires: a late charge may be of an hour before all of them.
+            first_hour=hours[-HOURS_KEPT] if len(hours) >= HOURS_KEPT else BEGINNING,
+            first_brief_hour=hours[-USAGE_HOURS_KEPT] if len(hours) >= USAGE_HOURS_KEPT else BEGINNING,
         )
 
-    def minutes_of(self, minutes: Mapping[int, MinuteSums]) -> dict[int, MinuteSums]:
-        """The minutes that stay."""
-        return {
+    def of(self, totals: "Totals") -> "Totals":
+        """Totals without the minutes and hours that expired. The totals before stay as they are."""
+        minutes = {
             minute: sums
-            for minute, sums in minutes.items()
+            for minute, sums in totals.minutes.items()
             if self.first_minute <= minute <= self.last_minute
         }
-
-    def hours_of(self, hours: Mapping[int, HourSums]) -> dict[int, HourSums]:
-        """The hours that stay: those of more than a day ago without the brief families."""
-        return {
+        hours = {
             hour: sums if hour >= self.first_brief_hour else sums.without_brief()
-            for hour, sums in hours.items()
+            for hour, sums in totals.hours.items()
             if hour >= self.first_hour
         }
-
-
-def _first_of_last(count: int, hours: Collection[int]) -> int:
-    """The first of the last hours of this number, 0 if there are fewer.
-
-    Then none expires: money that is charged late may be of an hour before all of them.
-    """
-    return sorted(hours)[-count] if len(hours) >= count else 0
+        return replace(totals, minutes=minutes, hours=hours)
 
 
 class Committed(NamedTuple):
@@ -163,7 +214,7 @@ class Committed(NamedTuple):
     totals: "Totals"
     """Totals after the commit."""
     changes: list[Change]
-    """Values that the commit changed."""
+    """Values that the commit changed, to be written."""
     retained: Retained
     """Periods that stay after the commit."""
 
@@ -183,103 +234,103 @@ class Totals:
     def add(self, tick: TickSums, known_owners: Container[CostOwner]) -> None:
         """Add one tick to totals that are not committed yet.
 
-        `known_owners` are those of the committed totals, which know when something was last posted to them.
+        `known_owners` are the owners in the committed totals.
         """
         postings = tick.postings
         for segment_sums in tick.segments:
             self._add_time(segment_sums)
             self._add_money(segment_sums)
-        for segment_sums in tick.late:
+        for segment_sums in tick.late:  # their time was added when it passed
             self._add_money(segment_sums)
         self._add_counts(tick)
         self._add_latencies(postings.latencies, postings.end)
         self._add_energy(postings)
         self._note_owners(tick, known_owners)
-        # While writes fail, ticks are added up: their minutes and hours expire as committed ones do.
-        retained = Retained.after(self.metered_hours(), postings.end)
-        self.minutes = retained.minutes_of(self.minutes)
-        self.hours = retained.hours_of(self.hours)
+        # While writes fail, ticks are added up here: their minutes and hours expire as committed ones do.
+        retained = Retained.after(self.metered_hours(), postings.end).of(self)
+        self.minutes = retained.minutes
+        self.hours = retained.hours
 
     def _add_time(self, segment_sums: SegmentSums) -> None:
         """Add the time of a segment, which is counted once, when it passes."""
         segment = segment_sums.segment
         hour = self._hour(segment.start)
-        hour.post("covered", NO_KEY, segment.end - segment.start)
+        hour.covered.post(NO_KEY, segment.end - segment.start)
         if segment.down:
-            hour.post("down", NO_KEY, segment.down)
-        self.counters.post_all("unpriced", segment_sums.sums.unpriced)
+            hour.down.post(NO_KEY, segment.down)
+        self.counters.unpriced.post_all(segment_sums.sums.unpriced)
         for time in segment.gpu_times:
             product = time.owner_phase.owner.product
-            hour.post("usage", (time.gpu, product), time.duration)
-            self.counters.post("first_held", product, segment.start)
+            hour.usage.post((time.gpu, product), time.duration)
+            self.counters.first_held.post(product, segment.start)
 
     def _add_money(self, segment_sums: SegmentSums) -> None:
-        """Add money at the time that it covers, whenever it is posted, and chargeable GPU time."""
+        """Add money at the time that it covers, whenever it is posted, and the chargeable GPU time."""
         segment = segment_sums.segment
         sums = segment_sums.sums
         counters = self.counters
         self.accrued += segment.accrued
-        counters.post_all("held", sums.held)
-        counters.post_all("gpu_cost", sums.gpu_cost)
-        counters.post_all("cost", sums.cost)
+        counters.held.post_all(sums.held)
+        counters.gpu_cost.post_all(sums.gpu_cost)
+        counters.cost.post_all(sums.cost)
         if sums.cost:
-            self._minute(segment.start).post_all("cost", sums.cost)
+            self._minute(segment.start).cost.post_all(sums.cost)
         for (server_owner, component, basis), amount in sums.server_cost.items():
             month = MonthKey(server_owner.product, server_owner.team, basis, segment.month)
-            counters.post("months", month, amount)
-            counters.post("server_cost", ServerComponent(server_owner, component), amount)
-            self._hour(segment.start).post("cost", server_owner.product, amount)
+            counters.months.post(month, amount)
+            counters.server_cost.post(ServerComponent(server_owner, component), amount)
+            self._hour(segment.start).cost.post(server_owner.product, amount)
 
     def _add_counts(self, tick: TickSums) -> None:
         """Add what servers counted in a tick: tokens, their equivalents, and requests."""
         postings = tick.postings
         counters = self.counters
-        for tokens in postings.tokens:
-            counters.post("tokens", (tokens.owner, tokens.kind), tokens.count)
-        for tokens, parts in tick.tokens:
-            counters.post("last_token", tokens.owner, postings.end)
-            for part in parts:
-                self._minute(part.at).post("tokens", (tokens.owner, tokens.kind), part.tokens)
+        for tokens in postings.tokens:  # zeros too: the tokens of a new owner begin at zero
+            counters.tokens.post((tokens.owner, tokens.kind), tokens.count)
+        for tokens, times in tick.tokens:  # without zeros
+            counters.last_token.post(tokens.owner, postings.end)
+            for time in times:
+                self._minute(time.at).tokens.post((tokens.owner, tokens.kind), time.tokens)
         for equivalent in postings.equivalents:
-            counters.post("equivalents", (equivalent.owner, equivalent.reference), equivalent.amount)
+            counters.equivalents.post((equivalent.owner, equivalent.reference), equivalent.amount)
         for requests in postings.requests:
-            counters.post("requests", requests.owner, requests.count)
+            counters.requests.post(requests.owner, requests.count)
         for preempted in postings.preemptions:
-            counters.post("preemptions", preempted.owner, preempted.count)
+            counters.preemptions.post(preempted.owner, preempted.count)
 
     def _add_latencies(self, latencies: Iterable[LatencyPosting], end: Instant) -> None:
         """Add the latencies that servers observed in a tick, up to its end."""
-        # They came before the end: a tick that ends with a minute observed them in that minute.
-        minute = self._minute(end - 1)
         for latency in latencies:
             counts = {
                 OwnerLatency(latency.owner, latency.objective, latency.basis, part): count
                 for part, count in latency.by_part().items()
             }
-            self.counters.post_all("latencies", counts)
+            self.counters.latencies.post_all(counts)
             if latency.total:
-                minute.post_all("latencies", counts)
+                # They came before the end: a tick that ends with a minute observed them in that minute.
+                self._minute(end - 1).latencies.post_all(counts)
 
     def _add_energy(self, postings: Postings) -> None:
         """Add the energy of GPUs, and what of it each product used by hour."""
         for energy in postings.energy:
-            self.counters.post("energy", energy.gpu, energy.energy)
+            self.counters.energy.post(energy.gpu, energy.energy)
         for at, gpu, product, used in energy_by_product(postings):
-            self._hour(at).post("energy", (gpu, product), used)
+            self._hour(at).energy.post((gpu, product), used)
 
     def _note_owners(self, tick: TickSums, known_owners: Container[CostOwner]) -> None:
         """Note when something was last posted to each owner, and when a new one was first served.
 
         An owner is served from its first tick, whether or not anything is posted to it.
         """
-        postings = tick.postings
-        self.counters.post_all("changed", dict.fromkeys(tick.owners_posted_to(), postings.end))
-        served = set(postings.owners)
-        served.update(tokens.owner for tokens in postings.tokens)
-        served.update(requests.owner for requests in postings.requests)
+        end = tick.postings.end
+        self.counters.changed.post_all(dict.fromkeys(tick.owners_posted_to(), end))
+        served = set(tick.postings.owners)
+        served.update(tokens.owner for tokens in tick.postings.tokens)
+        served.update(requests.owner for requests in tick.postings.requests)
         for owner in served:
+            # Not `post`, whose rule is the latest: an owner that has a time of posting keeps it.
             if owner not in known_owners:
-                self.counters.changed.setdefault(owner, postings.end)
+                self.counters.changed.setdefault(owner, end)
 
     def _minute(self, at: Instant) -> MinuteSums:
         return self.minutes.setdefault(minute_of(at), MinuteSums())
@@ -300,52 +351,47 @@ class Totals:
             hours={hour: sums.copy() for hour, sums in self.hours.items()},
         )
 
-    def put(self, change: Change) -> None:
-        """Put values of the file in their place, while the totals are read."""
-        sums: Sums = self.counters
-        if change.family.period == "minute":
-            sums = self.minutes.setdefault(change.period, MinuteSums())
-        elif change.family.period == "hour":
-            sums = self.hours.setdefault(change.period, HourSums())
-        getattr(sums, change.family.name).update(change.values)
-
     def with_added(self, later: "Totals", end: Instant) -> Committed:
-        """Totals after more was added, up to a tick's end, without the minutes and hours that expired.
+        """Totals after more was added, up to a tick's end, and the values that this changed.
 
         The totals before stay as they are. Families without an addition are shared.
         """
         retained = Retained.after(self.metered_hours() | later.metered_hours(), end)
-        # What expired is not written, whether it was added or was there before: the writer deletes its rows.
-        counter_changes = self.counters.changes(later.counters, period=0)
-        minute_changes = _changes(self.minutes, retained.minutes_of(later.minutes))
-        hour_changes = _changes(self.hours, retained.hours_of(later.hours))
-        minutes = _with_changes(self.minutes, minute_changes, MinuteSums)
-        hours = _with_changes(self.hours, hour_changes, HourSums)
+        # Expired periods are neither kept nor written: the writer deletes their rows.
+        before = retained.of(self)
+        added = retained.of(later)
+        counter_changes = before.counters.changes(added.counters, period=0)
+        minutes = _merge(before.minutes, added.minutes, MinuteSums)
+        hours = _merge(before.hours, added.hours, HourSums)
         totals = Totals(
-            accrued=self.accrued + later.accrued,
-            counters=self.counters.with_changes(counter_changes),
-            minutes=retained.minutes_of(minutes),
-            hours=retained.hours_of(hours),
+            accrued=before.accrued + added.accrued,
+            counters=before.counters.with_changes(counter_changes),
+            minutes=minutes.after,
+            hours=hours.after,
         )
-        return Committed(totals, [*counter_changes, *minute_changes, *hour_changes], retained)
+        return Committed(totals, [*counter_changes, *minutes.changes, *hours.changes], retained)
 
 
-def _changes(before: Mapping[int, S], added: Mapping[int, S]) -> list[Change]:
-    """New values of the minutes or hours that were added to, one period after the other."""
+class _Merged(NamedTuple, Generic[S]):
+    """Minutes or hours after others were added."""
+
+    after: dict[int, S]
+    """Sums by minute or hour. Periods to which nothing was added share theirs with those before."""
+    changes: list[Change]
+    """Values that the addition changed, one period after the other."""
+
+
+def _merge(before: Mapping[int, S], added: Mapping[int, S], new_sums: type[S]) -> _Merged[S]:
+    """Add minutes or hours to others, which stay as they are."""
+    after = dict(before)
     changes: list[Change] = []
     for period, sums in added.items():
-        earlier = before.get(period) or type(sums)()
-        changes += earlier.changes(sums, period)
-    return changes
-
-
-def _with_changes(before: Mapping[int, S], changes: Iterable[Change], new_sums: type[S]) -> dict[int, S]:
-    """Sums by minute or hour after changes, in the order of `_changes`. The sums before stay as they are."""
-    after = dict(before)
-    for period, changes_of_period in groupby(changes, key=attrgetter("period")):
-        earlier = before.get(period) or new_sums()
-        after[period] = earlier.with_changes(changes_of_period)
-    return after
+        earlier = before.get(period, new_sums())
+        changes_of_period = earlier.changes(sums, period)
+        if changes_of_period:
+            after[period] = earlier.with_changes(changes_of_period)
+            changes += changes_of_period
+    return _Merged(after, changes)
 
 
 def write_totals(connection: sqlite3.Connection, keys: schema.Keys, changes: Iterable[Change]) -> None:
@@ -359,16 +405,30 @@ def write_totals(connection: sqlite3.Connection, keys: schema.Keys, changes: Ite
         schema.write_rows(connection, family, period, rows)
 
 
+def _read_periods(connection: sqlite3.Connection, names: schema.Names, new_sums: type[S]) -> dict[int, S]:
+    """Sums of the file by minute or hour."""
+    periods: dict[int, S] = {}
+    for family in new_sums.grain.values():
+        for period, key, value in schema.read_rows(connection, names, family):
+            if period not in periods:
+                periods[period] = new_sums()
+            periods[period].values_of(family)[key] = value
+    return periods
+
+
 def read_totals(connection: sqlite3.Connection) -> Totals:
-    """All totals of the file.
+    """All sums of the file. `accrued` stays zero here: it is among the file's single values.
 
     Raises:
         DamagedError: a row refers to what is not there.
     """
-    totals = Totals()
+    counters = Counters()
     with schema.references():
         names = schema.Names(connection)
-        for family in (*COUNTERS.values(), *MINUTES.values(), *HOURS.values()):
-            for period, key, value in schema.read_rows(connection, names, family):
-                totals.put(Change(family, period, {key: value}))
-    return totals
+        for family in counters.grain.values():
+            values = counters.values_of(family)
+            for _period, key, value in schema.read_rows(connection, names, family):
+                values[key] = value
+        minutes = _read_periods(connection, names, MinuteSums)
+        hours = _read_periods(connection, names, HourSums)
+    return Totals(counters=counters, minutes=minutes, hours=hours)

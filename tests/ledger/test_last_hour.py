@@ -81,7 +81,7 @@ def test_new_minutes_have_sums_of_their_own() -> None:
     """What is added to one of them later is in no other."""
     money = {(NOON, OwnerPhase(CHAT, "decode")): 5, (NOON + 1, OwnerPhase(CHAT, "decode")): 7}
     minutes = Totals().with_added(minutes_of(money, {}), (NOON + 1) * NANOSECONDS_PER_MINUTE).totals.minutes
-    minutes[NOON].post("tokens", (CHAT, "prompt"), 3)
+    minutes[NOON].tokens.post((CHAT, "prompt"), 3)
 
     assert (minutes[NOON].tokens, minutes[NOON + 1].tokens) == ({(CHAT, "prompt"): 3}, {})
 

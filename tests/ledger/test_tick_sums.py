@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from exporter.cost.postings import GpuTimePosting, LateCharges, OwnerPhase, Postings, Segment
-from exporter.ledger.families import GpuOwner
+from exporter.ledger.families import CappedSum, Earliest, GpuOwner, Latest, Sum
 from exporter.ledger.history import HistorySums, TickSums
 from exporter.ledger.totals import HOURS_KEPT, Counters, Totals
 from exporter.report import ServerOwner
@@ -98,17 +98,17 @@ def test_counters_are_added_by_the_rule_of_each() -> None:
     """Money sums up exactly, counts stop at the largest integer of the file, and no instant is summed."""
     largest = 2**63 - 1
     counters = Counters(
-        cost={DECODE: largest},
-        tokens={(CHAT, "prompt"): largest - 1},
-        first_held={"chat": 7, "search": 3},
-        last_token={CHAT: 7},
+        cost=Sum({DECODE: largest}),
+        tokens=CappedSum({(CHAT, "prompt"): largest - 1}),
+        first_held=Earliest({"chat": 7, "search": 3}),
+        last_token=Latest({CHAT: 7}),
     )
     counters.add(
         Counters(
-            cost={DECODE: 2},
-            tokens={(CHAT, "prompt"): 5},
-            first_held={"chat": 5, "search": 4, "images": 9},
-            last_token={CHAT: 8, SEARCH: 2},
+            cost=Sum({DECODE: 2}),
+            tokens=CappedSum({(CHAT, "prompt"): 5}),
+            first_held=Earliest({"chat": 5, "search": 4, "images": 9}),
+            last_token=Latest({CHAT: 8, SEARCH: 2}),
         )
     )
 
