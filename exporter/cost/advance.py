@@ -26,9 +26,9 @@ A slot is a `GpuState`. A name says how far the tick has come with it:
 
 Who pays depends on the time that is charged:
 
-    a tick that was observed     GPUs and holders at its end: slot_read
-    a gap, which was not         GPUs and holders of the last tick, also those that left: slot_before
-    time since boot              GPUs at its end that are rented by the hour; its holders are not known
+    observed      GPUs and holders at the end of the tick: slot_read
+    gap           GPUs and holders of the last tick, also GPUs that left the host since: slot_before
+    since boot    GPUs at the end of the tick that are rented by the hour; no holders are known
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -68,7 +68,7 @@ class GpuOutcome:
     mean_watts: float | None
     """Mean power of the last five minutes, `None` before anything was measured."""
     count: int = 1
-    """The number of GPUs, above 1 for several that NVML never listed."""
+    """The number of GPUs, above 1 only for GPUs that NVML never listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +91,20 @@ class TickOutcome:
 
 
 class _SlotInTick(NamedTuple):
-    """A slot before a tick and in it."""
+    """A slot of the host before a tick and at its end."""
 
     slot_before: GpuState | None
     """The slot as the last tick left it, with the GPU that sat in it then; `None` for a new slot."""
     slot_read: GpuState
     """The slot with the GPU that sits in it now, and with the reading and the holders of the tick."""
     reading: GpuReading | None
-    """What NVML reports of the GPU that sits in it now, `None` where NVML does not list it."""
+    """What NVML reports of the GPU that sits in the slot now, `None` where NVML does not list the GPU."""
 
     def slot_paying(self, time: TickTime) -> GpuState:
-        """The slot whose GPU and holders pay for the time of the tick: before a gap, else at its end."""
+        """The slot whose GPU and holders pay: as before a gap, and else as at the end of the tick.
+
+        `accrual` charges nothing of a gap to a new slot: nobody saw when in the gap its GPU came.
+        """
         if time.is_gap and self.slot_before is not None:
             return self.slot_before
         return self.slot_read
@@ -118,7 +121,7 @@ class _Tick:
     policy: CostPolicy
     """The policy, with the owners that servers report and the predecessors of replaced GPUs."""
     inventory: GpuInventory
-    """The slots of the host, and those that it lost."""
+    """The slots of the host, and the slots that the host has no more."""
     time: TickTime
     """The times that the tick charges and meters."""
     charged_parts: ChargedParts
@@ -128,7 +131,7 @@ class _Tick:
     servers: AdvancedServers
     """All servers after the tick, and what they counted in it."""
     paying_servers: Mapping[ServerKey, ServerActivity]
-    """The servers that GPU time is charged to: in a gap also those that ended in it."""
+    """The servers that GPU time is charged to: for a gap also servers that ended in the gap."""
 
 
 class _GpuUsage(NamedTuple):
@@ -139,7 +142,7 @@ class _GpuUsage(NamedTuple):
     busy_ratio: float | None
     """How busy the whole GPU was, `None` where a share of it is unobserved."""
     held_shares: Mapping[tuple[ServerKey, ShareMethod], float]
-    """Parts of the GPU's time by server and method; they sum to 1."""
+    """As in `GpuOutcome`."""
     weights: Mapping[OwnerPhase, int]
     """Weights that divide the GPU's time over owners and phases."""
     memory: Mapping[ServerKey, int]
@@ -187,7 +190,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     metered = [_meter(tick, slot) for slot in tick.slots]
     interval_cost = _interval_cost(tick, [gpu.to_charge for gpu in metered])
     postings = _postings(tick, metered, interval_cost.segments)
-    # A retired GPU pays for this tick and leaves with it, unless NVML lists it all the same.
+    # A retired GPU pays for this tick and leaves with it, unless NVML still lists the GPU.
     staying = [gpu for gpu in metered if not gpu.to_charge.has_left(tick.policy.tariff, frame.wall)]
     slots_charged = [interval_cost.slots[gpu.gpu] for gpu in staying]
     return TickOutcome(
@@ -205,9 +208,9 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
 def _tick_of(state: State, frame: Frame, policy: CostPolicy) -> _Tick:
     """Take the inventory of the host, the time to charge, and what servers counted."""
     state_before = state.as_of(frame)
-    # GPUs that sit in slots of others are priced as those are.
+    # A GPU that took the slot of another is priced as its predecessor.
     inventory = take_inventory(state_before, frame, policy.following(state_before.predecessors))
-    # All that follows has this one policy, whose tariff also knows the GPUs that took slots in this tick.
+    # The tariff of the inventory also knows the GPUs that took slots in this tick.
     tick_policy = replace(policy, owners=state_before.owners, tariff=inventory.tariff)
 
     time = intervals.tick_time(state_before, frame, tick_policy, charges_gpus=inventory.charges_gpus)
@@ -240,12 +243,12 @@ def _slots_in_tick(
     """The slots of the host before the tick and in it: `slots_read` by UUID, then `unseen` by model."""
     readings = {reading.gpu.uuid: reading for reading in frame.gpus or ()}
     slots: list[_SlotInTick] = []
-    for uuid, slot in sorted(slots_read.items()):
+    for uuid, slot_read in sorted(slots_read.items()):
         # A GPU that took a slot in this tick continues the slot of its predecessor.
-        uuid_before = uuid if uuid in state_before.gpus else slot.predecessor
-        slots.append(_SlotInTick(state_before.gpus.get(uuid_before), slot, readings.get(uuid)))
-    for model, slot in sorted(unseen.items()):
-        slots.append(_SlotInTick(state_before.unseen.get(model), slot, reading=None))
+        uuid_before = uuid if uuid in state_before.gpus else slot_read.predecessor
+        slots.append(_SlotInTick(state_before.gpus.get(uuid_before), slot_read, readings.get(uuid)))
+    for model, slot_unseen in sorted(unseen.items()):
+        slots.append(_SlotInTick(state_before.unseen.get(model), slot_unseen, reading=None))
     return tuple(slots)
 
 
@@ -286,8 +289,8 @@ def _usage_of(tick: _Tick, slot: _SlotInTick) -> _GpuUsage:
         shares,
         slot.reading,
         tick.paying_servers,
-        is_lost=not slot.slot_read.up,  # all of it is idle then
-        is_gap=tick.time.is_gap,  # all of it is unobserved then
+        is_lost=not slot.slot_read.up,  # a lost GPU is idle
+        is_gap=tick.time.is_gap,  # a gap is unobserved
     )
     return _GpuUsage(
         used_shares,
@@ -303,9 +306,9 @@ def _drawn_energy(tick: _Tick, slot: _SlotInTick, usage: _GpuUsage) -> _DrawnEne
     slot_metered, use = energy.advance(
         slot.slot_read,
         slot.reading,
-        elapsed=tick.time.metered,  # without it the mark is set, and nothing counts
+        elapsed=tick.time.metered,  # a tick without metered time counts nothing: it sets the mark
         busy_ratio=usage.busy_ratio,
-        is_gap=tick.time.is_gap,  # the driver's counter alone counts then
+        is_gap=tick.time.is_gap,  # in a gap the driver's counter alone counts
     )
     weights = usage.weights
     idle_ratio = energy.idle_ratio(slot_metered, use)  # `None` until the power of an idle GPU is known
@@ -321,7 +324,7 @@ def _drawn_energy(tick: _Tick, slot: _SlotInTick, usage: _GpuUsage) -> _DrawnEne
 
 
 def _interval_cost(tick: _Tick, gpus: list[GpuToCharge]) -> IntervalCost:
-    """What the charged interval costs: the GPUs of the host, and those that left it in a gap."""
+    """What the charged interval costs the GPUs of the host, and the GPUs that left the host in a gap."""
     charged = tick.time.charged
     parts, released_until = tick.charged_parts
     if charged is None or not parts:  # slots keep the fractions that earlier charges left
@@ -334,7 +337,8 @@ def _released_gpus(tick: _Tick) -> list[GpuToCharge]:
     """GPUs that left the host in a gap, and pay for the gap with the holders of the last tick.
 
     A GPU that was lost before the gap does not pay for it. Unseen GPUs leave where NVML lists GPUs for the
-    first time. Nothing of a GPU that left is shown, and its slot ends with the tick.
+    first time. The GPUs are not shown any more. Their slots are dropped, with less than a picodollar of each
+    component that their last charge left.
     """
     if not tick.time.is_gap:
         return []
@@ -343,18 +347,18 @@ def _released_gpus(tick: _Tick) -> list[GpuToCharge]:
     listed_once = [slot for _, slot in sorted(inventory.released.items()) if slot.up]
     unseen = [slot for model, slot in sorted(unseen_before.items()) if model not in inventory.unseen]
     released: list[GpuToCharge] = []
-    for slot in listed_once + unseen:
-        usage = _usage_of(tick, _SlotInTick(slot_before=slot, slot_read=slot, reading=None))
+    for slot_before in listed_once + unseen:
+        usage = _usage_of(tick, _SlotInTick(slot_before, slot_read=slot_before, reading=None))
         released.append(
             GpuToCharge(
-                slot=slot,
-                payer=slot.gpu,
-                count=slot.count,
+                slot=slot_before,
+                payer=slot_before.gpu,
+                count=slot_before.count,
                 is_new=False,
                 is_listed=False,
                 by_time=usage.weights,
                 by_energy={},
-                energy=0,  # no reading shows what it drew
+                energy=0,  # no reading shows what the GPU drew
             )
         )
     return released
@@ -364,7 +368,7 @@ def _postings(tick: _Tick, metered: list[_MeteredGpu], segments: tuple[Segment, 
     """Everything that the tick adds to the ledger."""
     servers = tick.servers
     zone = tick.policy.zone
-    # Owners with nothing to post are among them: a series starts at zero.
+    # Owners with nothing to post are among the owners: a series starts at zero.
     owners = {owner_phase.owner for gpu in metered for owner_phase in gpu.to_charge.by_time}
     memory: list[MemoryPosting] = []
     for gpu in metered:
@@ -389,12 +393,12 @@ def _postings(tick: _Tick, metered: list[_MeteredGpu], segments: tuple[Segment, 
 
 
 def _state_after(tick: _Tick, slots_charged: Collection[GpuState], postings: Postings) -> State:
-    """The state after the tick, of a host on which these slots stay."""
+    """The state after the tick, of a host that goes on with these slots."""
     state_before = tick.state_before
     frame = tick.frame
     inventory = tick.inventory
     present = _present_servers(tick, slots_charged)
-    servers_after = server_states.states_after(  # forgets servers that were absent for a day
+    servers_after = server_states.states_after(  # without servers that were absent for a day
         tick.servers,
         frame,
         slots=[slot.slot_read for slot in tick.slots],
@@ -407,7 +411,7 @@ def _state_after(tick: _Tick, slots_charged: Collection[GpuState], postings: Pos
     by_uuid = {slot.gpu.uuid: slot for slot in slots_after if slot.gpu.uuid != UNSEEN}
     uncharged_in_tick = 0 if tick.time.charged is None else tick.time.charged.uncharged
     return replace(
-        inventory.state,  # has the boot, the replacements and the retired GPUs of this read
+        inventory.state,  # which has the boot, the replacements and the retired GPUs of this tick
         # When the tick was taken.
         elapsed=frame.elapsed,
         awake=frame.awake,
