@@ -151,17 +151,18 @@ def phase_weights(
 
 
 def unallocated_weights(policy: CostPolicy) -> dict[OwnerPhase, int]:
-    """Weights of GPU time whose holders are not known: all of it is unobserved and unallocated."""
+    """Weights of GPU time without known holders: all of the time is unobserved and unallocated."""
     return phase_weights([ShareUsage(UNALLOCATED_SHARE, busy=None)], {}, policy)
 
 
 def _model_weights(
     use: ShareUsage, server: ServerActivity, idle_energy: int | None
 ) -> list[tuple[str, Phase, int]]:
-    """Weights of one share by model and phase; some are 0. `WHOLE` stands for a ratio that is not divided.
+    """Weights of one share by model and phase, of which some are 0.
 
-    A share of all of a GPU that was 40 % busy, for one model with a quarter of its busy money in prefill, has
-    idle 0.6, prefill 0.1 and decode 0.3.
+    Each weight is a product of four parts of `WHOLE`: of the GPU, of the server's models, of the time and of
+    the busy phases. The only server of a GPU that was 40 % busy serves one model, with a quarter of its busy
+    money in prefill: idle is 0.6, prefill 0.1 and decode 0.3.
     """
     if use.busy is None:
         unobserved = use.share.idle_part * WHOLE * WHOLE

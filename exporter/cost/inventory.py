@@ -90,20 +90,17 @@ def take_inventory(state: State, frame: Frame, policy: CostPolicy) -> GpuInvento
 
     The policy prices the GPUs that sit in slots of others by `CostPolicy.following`.
     """
+    state_retired = _retire(state, frame, policy.tariff)
     if not frame.gpus and not state.gpus:
-        return _never_listed(_retire(state, frame, policy.tariff), frame, policy)
+        return _never_listed(state_retired, frame, policy)
     if frame.gpus is None:
         return GpuInventory(
-            _retire(state, frame, policy.tariff),
-            policy.tariff,
-            lost=state.gpus,
-            unseen=state.unseen,
-            expected=state.gpu_count,
+            state_retired, policy.tariff, lost=state.gpus, unseen=state.unseen, expected=state.gpu_count
         )
     last_boot = state.listed_in or state.boot
     is_other_boot = bool(last_boot and frame.boot and last_boot != frame.boot)
     read = _Read(
-        state=state,
+        state=state_retired,
         frame=frame,
         policy=policy,
         readings={reading.gpu.uuid: reading for reading in frame.gpus},
@@ -158,7 +155,7 @@ class _Read:
     """A read of the GPUs of a host with slots, and what it shows of them."""
 
     state: State
-    """The state before the read."""
+    """The state before the read, with the GPUs that are retired now."""
     frame: Frame
     """The frame of the read."""
     policy: CostPolicy
@@ -320,7 +317,7 @@ class _Matching:
         count = self.count(stated)
         lost = self._lost(count)
         slots_filled = len(self.listed) + len(lost)
-        retired = _retire(self.read.state, self.read.frame, self.read.policy.tariff).retired
+        retired = self.read.state.retired
         if count is not None:
             # Of 8 slots 7 are filled and 2 GPUs were retired: another GPU sits in the slot of the first.
             slots_empty = max(0, count - slots_filled)
