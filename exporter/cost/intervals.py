@@ -136,25 +136,12 @@ def since_last(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterva
     """The interval from the last tick to a frame; `None` without a last tick.
 
     Within one boot its length is the difference of the boot clock, so that a step of the wall clock changes
-    no money. Across boots it is the difference of the wall clock: at most `gap_max`, and at least the time
-    since this boot, if the boot is known to have begun after the last tick.
+    no money.
     """
     if state.elapsed is None:
         return None
     if state.rebooted(frame):
-        last = state.wall
-        if last is None:
-            return None
-        # Another machine may have been up when this ledger's last tick was taken.
-        proven = frame.elapsed if state.same_machine and state.boot and frame.boot else 0
-        # A wall clock that came up behind shows less than the boot clock proves.
-        start, uncharged = _bounded(frame.wall, max(proven, frame.wall - last), policy)
-        booted = min(frame.wall, max(last, frame.wall - frame.elapsed))
-        up: tuple[TimeRange, ...] = ((start, frame.wall),)
-        if booted - last > REBOOT_MAX_DOWNTIME:
-            went_down = min(booted, last + INTERVALS_AFTER_LAST_TICK * policy.interval)
-            up = ((max(start, last), max(start, went_down)), (max(start, booted), frame.wall))
-        return ChargedInterval(start, frame.wall, IntervalKind.GAP, up, uncharged, booted=booted)
+        return _across_boots(state, frame, policy)
     length = max(0, frame.elapsed - state.elapsed)
     start, uncharged = _bounded(frame.wall, length, policy)
     asleep = 0
@@ -163,6 +150,27 @@ def since_last(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterva
     awake_since = start if asleep < SUSPEND_MIN else max(start, frame.wall - (length - asleep))
     kind = IntervalKind.OBSERVED if length <= policy.gap_after else IntervalKind.GAP
     return ChargedInterval(start, frame.wall, kind, ((awake_since, frame.wall),), uncharged)
+
+
+def _across_boots(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterval | None:
+    """The gap from a tick of an earlier boot to a frame; `None`: that tick has no wall time.
+
+    Its length is the difference of the wall clock: at most `gap_max`, and at least the time since this boot,
+    if the boot is known to have begun after the last tick.
+    """
+    last = state.wall
+    if last is None:
+        return None
+    # Another machine may have been up when this ledger's last tick was taken.
+    proven = frame.elapsed if state.same_machine and state.boot and frame.boot else 0
+    # A wall clock that came up behind shows less than the boot clock proves.
+    start, uncharged = _bounded(frame.wall, max(proven, frame.wall - last), policy)
+    booted = min(frame.wall, max(last, frame.wall - frame.elapsed))
+    up: tuple[TimeRange, ...] = ((start, frame.wall),)
+    if booted - last > REBOOT_MAX_DOWNTIME:
+        went_down = min(booted, last + INTERVALS_AFTER_LAST_TICK * policy.interval)
+        up = ((max(start, last), max(start, went_down)), (max(start, booted), frame.wall))
+    return ChargedInterval(start, frame.wall, IntervalKind.GAP, up, uncharged, booted=booted)
 
 
 def _bounded(end: Instant, length: Nanoseconds, policy: CostPolicy) -> tuple[Instant, Nanoseconds]:
