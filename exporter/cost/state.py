@@ -27,6 +27,10 @@ FORMER_GPUS_MAX: Final = 128
 """GPUs without a slot that are remembered: as many as a host can have."""
 
 
+MEMORY_ONLY: Final = {"stored": False}
+"""Metadata of a field that ends with the process: no text of the ledger has it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Carry:
     """The fraction of a picodollar that an accrual left: `numerator / period`."""
@@ -59,7 +63,7 @@ class GpuState:
     """Fractions of a picodollar that accruals left, by component."""
     holders: tuple[Holder, ...] = ()
     """The last known holders of the GPU."""
-    rounding: Mapping[str, Mapping[OwnerPhase, int]] = field(default_factory=dict)
+    rounding: Mapping[str, Mapping[OwnerPhase, int]] = field(default_factory=dict, metadata=MEMORY_ONLY)
     """What rounding took from each owner and phase, by component.
 
     A hint for fairness, never money; it is not kept on disk.
@@ -152,7 +156,7 @@ class DivisionState:
     """Tokens since the server and its gateway were last read together."""
     since: Nanoseconds = 0
     """Time since the server and its gateway were last read together."""
-    rounding: Mapping[Quantity, Mapping[CostOwner, int]] = field(default_factory=dict)
+    rounding: Mapping[Quantity, Mapping[CostOwner, int]] = field(default_factory=dict, metadata=MEMORY_ONLY)
     """What rounding took from each owner, by quantity; it is not kept on disk."""
 
 

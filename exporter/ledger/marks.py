@@ -1,8 +1,20 @@
 """State of the cost model as rows of text, one by scope, and the state from such rows.
 
-A scope is one GPU, one endpoint or one server, the clock or the inventory. A row is its kind, key and text:
+A scope is the subject of a row. A row is the kind of its scope, the key of its scope, and a text:
 
     gpu   GPU-1f0a   {"gpu":["GPU-1f0a","H100"],"index":0,"energy_mark":123}
+
+`_KINDS`, at the end, says how the texts of each kind are written and read. The kinds are:
+
+    kind        subject of a text                         key
+    gpu         slot of a GPU that NVML listed            UUID of the GPU
+    endpoint    marks of an endpoint's page               URL
+    gateway     marks and counts of a gateway's page      URL
+    server      trailing sums of a server's models        namespace and name, in JSON
+    owner       product and team of a server              namespace and name, in JSON
+    unseen      GPUs of a model that NVML never listed    GPU model
+    clock       clocks of the last tick                   empty
+    inventory   slots as a whole                          empty
 
 Unchanged scopes are not written again, and one that cannot be read does not affect the others.
 The names in a text are those of the fields in `cost.state`. Fields at their defaults are left out and unknown
@@ -10,24 +22,30 @@ ones are ignored, so that releases may differ.
 """
 
 import json
+import math
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from ipaddress import ip_address
-from typing import Any, ClassVar, Final, NamedTuple, TypeVar
+from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from exporter.cost.money import WHOLE
 from exporter.cost.page_marks import MARKS_MAX, PageMarks
-from exporter.cost.state import EndpointState, GatewayState, GpuState, ServerState, State
+from exporter.cost.state import MEMORY_ONLY, EndpointState, GatewayState, GpuState, ServerState, State
 from exporter.readings import UNSEEN, Gpu, Peer, PodOwnership, SeriesColumns, ServerKey, masked
 
 T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 
 Record = dict[str, Any]
 """Fields by name: of a state, of a part of it, or of a decoded text."""
+
+Check = Callable[[object], None]
+"""Raises one of `_UNREADABLE` for a damaged part of a decoded text."""
 
 
 class MarkScope(NamedTuple):
@@ -36,14 +54,11 @@ class MarkScope(NamedTuple):
     kind: str
     """One of `KINDS`."""
     key: str
-    """The UUID, model, URL or server that the text is of; empty for `clock` and `inventory`."""
+    """The key of the scope in its row."""
 
 
 COLUMNS_CHARACTERS_MAX: Final = 22 * MARKS_MAX
 """Longest text of the marks of a page: each is 16 bytes, 21.4 characters of base64."""
-
-_NOT_KEPT: Final = frozenset({"rounding"})
-"""Fields of the state that end with the process."""
 
 _UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 """What a text raises that no release wrote."""
@@ -52,9 +67,9 @@ _UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 def texts(state: State) -> dict[MarkScope, str]:
     """Texts of the state's scopes, in the order in which these came. A start reads them in this order."""
     return {
-        MarkScope(kind, key): _encode(record)
-        for kind, form in _FORMS.items()
-        for key, record in form.records(state).items()
+        MarkScope(name, key): _encode(record)
+        for name, kind in _KINDS.items()
+        for key, record in kind.records(state).items()
     }
 
 
@@ -62,17 +77,15 @@ def state_of(rows: Iterable[tuple[str, str, str]]) -> tuple[State, tuple[str, ..
     """The state from rows of (kind, key, text), and a sentence for each part that was dropped."""
     fields_of_state: Record = {}
     dropped: list[str] = []
-    for kind, key, text in rows:
-        form = _FORMS.get(kind)
-        if form is None:  # of a later release
+    for name, key, text in rows:
+        kind = _KINDS.get(name)
+        if kind is None:  # of a later release
             continue
-        subject = f"{kind} {masked(key) if form.has_urls else key}".rstrip()
+        subject = f"{name} {masked(key) if kind.has_urls else key}".rstrip()
         try:
-            decoded = msgspec.json.decode(text)
-            for name, error in _damaged_fields(decoded, _DISPENSABLE.get(kind, {})).items():
-                dropped.append(_dropped(f"{name} of {subject}", error))
-                del decoded[name]
-            form.take(fields_of_state, key, decoded)
+            sound = _sound(msgspec.json.decode(text), kind.dispensable)
+            dropped += [_dropped(f"{part} of {subject}", error) for part, error in sound.damaged.items()]
+            kind.take(fields_of_state, key, sound.decoded)
         except _UNREADABLE as error:
             dropped.append(_dropped(subject, error))
     return State(**fields_of_state), tuple(dropped)
@@ -83,17 +96,27 @@ def _dropped(subject: str, error: Exception) -> str:
     return f"what was remembered of {subject} cannot be read and was dropped: {error}"
 
 
-def _damaged_fields(decoded: object, checks: Mapping[str, Callable[[object], None]]) -> dict[str, Exception]:
-    """The fields of a text that their checks refuse, and why."""
+class _SoundText(NamedTuple):
+    """A decoded text without its damaged dispensable fields."""
+
+    decoded: object
+    """The text with all its other fields, which are not checked yet."""
+    damaged: Mapping[str, Exception]
+    """Why each field was left out."""
+
+
+def _sound(decoded: object, dispensable: Mapping[str, Check]) -> _SoundText:
+    """Leave out the fields of a text that their checks refuse."""
+    if not isinstance(decoded, dict):  # damaged as a whole, as its kind will find
+        return _SoundText(decoded, {})
     damaged: dict[str, Exception] = {}
-    record = decoded if isinstance(decoded, dict) else {}
-    for name, check in checks.items():
+    for name, check in dispensable.items():
         try:
-            if name in record:
-                check(record[name])
+            if name in decoded:
+                check(decoded[name])
         except _UNREADABLE as error:
             damaged[name] = error
-    return damaged
+    return _SoundText({name: part for name, part in decoded.items() if name not in damaged}, damaged)
 
 
 # Encoding: what a text is written from.
@@ -127,11 +150,14 @@ def _record(value: Any) -> Record:
 
 @cache
 def _defaults(record_type: type[Any]) -> Mapping[str, object]:
-    """Fields of a type that are kept, and their defaults: `MISSING`, which no value equals, without one."""
+    """Fields of a type that are stored, and their defaults.
+
+    The default of a field without one is `MISSING`, which equals no value: such a field is in each text.
+    """
     return {
         item.name: item.default if item.default_factory is MISSING else item.default_factory()
         for item in fields(record_type)
-        if item.name not in _NOT_KEPT
+        if item.metadata != MEMORY_ONLY
     }
 
 
@@ -160,7 +186,7 @@ def _decoded_columns(_type: type[Any], value: object) -> SeriesColumns:
     if len(value) > COLUMNS_CHARACTERS_MAX:
         raise ValueError(f"marks of {len(value)} characters")
     columns = SeriesColumns.from_bytes(b64decode(value, validate=True))
-    if not all(0 <= mark < float("inf") for mark in columns.by_digest().values()):
+    if not all(math.isfinite(mark) and mark >= 0 for mark in columns.by_digest().values()):
         raise ValueError("a mark is no count")
     return columns
 
@@ -171,49 +197,60 @@ def _check_candidate(marks: PageMarks) -> None:
         _refuse_negative("reads", marks.candidate.reads)
 
 
-# Kinds of scopes: of each what is written, if that is not the record in the state, and how it is read.
+# Kinds of scopes: what their texts are made of, and what is made of these.
+
+
+class _KeyForm(NamedTuple, Generic[K]):
+    """How the keys of a mapping of the state are written in rows."""
+
+    text_of: Callable[[K], str]
+    """The key of a row, from the key in the mapping."""
+    key_of: Callable[[str], K]
+    """The key in the mapping, from the key of a row."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Entries:
-    """Scopes that are the entries of one mapping of the state. The key of an entry is that of its scope."""
+class _Entries(Generic[K, V]):
+    """A kind whose scopes are the entries of one mapping of the state."""
 
     mapping: str
     """The field of `State` that has the mapping."""
-    read: Callable[[Any, object], object]
-    """The value of an entry, from its key and its decoded text."""
-    write: Callable[[Any], object] = lambda value: value
-    """What the text of a value is encoded from."""
-    key_text: Callable[[Any], str] = str
-    """The key of a scope, from that of the entry."""
-    key_of: Callable[[str], Any] = str
-    """The key of an entry, from that of the scope."""
+    keys: _KeyForm[K]
+    """How its keys are written in rows."""
+    read: Callable[[K, object], V]
+    """The value of an entry, from its key and its decoded text. It raises one of `_UNREADABLE`."""
+    write: Callable[[V], object] = lambda value: value
+    """What the text of a value is encoded from: the value, unless JSON has no form for a part of it."""
     has_urls: bool = False
-    """Whether keys are URLs, whose passwords no sentence shows."""
+    """Whether keys are URLs: their queries may have secrets, which no sentence shows."""
+    dispensable: Mapping[str, Check] = field(default_factory=dict)
+    """Fields whose damage costs no count, with their checks: a text is read without them."""
 
     def records(self, state: State) -> Mapping[str, object]:
-        """What the texts of a state are encoded from, by the keys of their scopes."""
-        entries = getattr(state, self.mapping)
-        return {self.key_text(key): self.write(value) for key, value in entries.items()}
+        """What the texts of a state are encoded from, by the keys of their rows."""
+        entries: Mapping[K, V] = getattr(state, self.mapping)
+        return {self.keys.text_of(key): self.write(value) for key, value in entries.items()}
 
-    def take(self, fields_of_state: Record, scope_key: str, decoded: object) -> None:
-        """Add an entry to the mapping among the fields of a state. A text that is damaged adds none."""
-        key = self.key_of(scope_key)
+    def take(self, fields_of_state: Record, row_key: str, decoded: object) -> None:
+        """Add an entry to the mapping among the fields of a state. A damaged text adds none."""
+        key = self.keys.key_of(row_key)
         value = self.read(key, decoded)
-        fields_of_state.setdefault(self.mapping, {})[key] = value
+        entries: dict[K, V] = fields_of_state.setdefault(self.mapping, {})
+        entries[key] = value
 
 
 @dataclass(frozen=True, slots=True)
 class _Fields:
-    """The only scope of its kind, whose key is empty: single fields of the state."""
+    """A kind with one scope, whose key is empty: single fields of the state."""
 
     names: tuple[str, ...]
     """Names of the fields in `State`."""
     counts: tuple[str, ...]
-    """Those that are never negative."""
+    """The fields that are never negative."""
     is_known: Callable[[State], bool]
-    """Whether a state has anything to write of them."""
+    """Whether a state has anything to write of the fields."""
     has_urls: ClassVar[bool] = False
+    dispensable: ClassVar[Mapping[str, Check]] = {}
 
     def records(self, state: State) -> Mapping[str, object]:
         """What the text of a state is encoded from, by its empty key."""
@@ -221,37 +258,48 @@ class _Fields:
             return {}
         return {"": {name: part for name, part in _record(state).items() if name in self.names}}
 
-    def take(self, fields_of_state: Record, _scope_key: str, decoded: object) -> None:
-        """Add these fields to those of a state. They are checked by building a state of them alone."""
+    def take(self, fields_of_state: Record, _row_key: str, decoded: object) -> None:
+        """Add these fields to those of a state. A damaged text adds none."""
         record = _built(Record, decoded)
-        state = _built(State, {name: record[name] for name in self.names if name in record})
+        given = {name: record[name] for name in self.names if name in record}
+        state = _built(State, given)  # msgspec checks the types of the fields
+        values = {name: getattr(state, name) for name in given}
         for name in self.counts:
-            _refuse_negative(name, getattr(state, name) or 0)
-        fields_of_state.update(_record(state))
+            if values.get(name) is not None:
+                _refuse_negative(name, values[name])
+        fields_of_state.update(values)
 
 
-def _gpu(_uuid: str, decoded: object) -> GpuState:
-    """A slot of a GPU, whose numbers are checked beyond their types."""
-    gpu = _built(GpuState, decoded)
-    for carry in gpu.carries.values():
+def _checked_slot(decoded: object) -> GpuState:
+    """A slot of GPUs, whose numbers are checked beyond their types."""
+    slot = _built(GpuState, decoded)
+    for carry in slot.carries.values():
         if not 0 <= carry.numerator < carry.period:
             raise ValueError(f"a carry of {carry.numerator}/{carry.period}")
-    slices = list(gpu.slices.values()) if gpu.slices is not None else []
+    slices = list(slot.slices.values()) if slot.slices is not None else []
     if any(part < 0 for part in slices) or sum(slices) > WHOLE:
         raise ValueError(f"instances of {sum(slices)} parts of {WHOLE}")
-    if gpu.count < 1:
-        raise ValueError(f"a count of {gpu.count}")
-    _refuse_negative("boots_missed", gpu.boots_missed)
-    return gpu
+    if slot.count < 1:
+        raise ValueError(f"a count of {slot.count}")
+    _refuse_negative("boots_missed", slot.boots_missed)
+    return slot
+
+
+def _gpu(uuid: str, decoded: object) -> GpuState:
+    """A slot of a GPU that NVML listed. Two slots of one GPU would charge it twice."""
+    slot = _checked_slot(decoded)
+    if slot.gpu.uuid != uuid:
+        raise ValueError(f"a slot of {slot.gpu.uuid}")
+    return slot
 
 
 def _unseen_gpu(model: str, decoded: object) -> GpuState:
-    """GPUs of a model that NVML never listed: no text makes one of them a GPU that was."""
-    return replace(_gpu(UNSEEN, decoded), gpu=Gpu(UNSEEN, model), index=-1, up=False)
+    """GPUs of a model that NVML never listed. No text makes one of them a GPU that NVML listed."""
+    return replace(_checked_slot(decoded), gpu=Gpu(UNSEEN, model), index=-1, up=False)
 
 
 def _endpoint(_url: str, decoded: object) -> EndpointState:
-    """An endpoint, whose peer and requests are checked before (`_DISPENSABLE`)."""
+    """Marks of an endpoint. Its dispensable fields are checked before."""
     endpoint = _built(EndpointState, decoded)
     _check_candidate(endpoint.marks)
     return endpoint
@@ -282,8 +330,11 @@ class _Count(NamedTuple):
 
 def _gateway_record(gateway: GatewayState) -> Record:
     """The fields of a gateway. Its counts are rows: JSON has no mapping whose keys are tuples."""
-    rows = [_Count(*consumer, *counts) for consumer, counts in gateway.counts.items()]
-    return _record(gateway) | {"counts": rows}
+    rows = [
+        _Count(model=model, deployment=deployment, team=team, prompt=prompt, generation=generation)
+        for (model, deployment, team), (prompt, generation) in gateway.counts.items()
+    ]
+    return {**_record(gateway), "counts": rows}
 
 
 def _gateway(_url: str, decoded: object) -> GatewayState:
@@ -296,9 +347,9 @@ def _gateway(_url: str, decoded: object) -> GatewayState:
     return replace(gateway, counts=counts)
 
 
-def _server_key(scope_key: str) -> ServerKey:
-    """The key of a server, from its text in JSON."""
-    return _built(ServerKey, msgspec.json.decode(scope_key))
+def _server_key(row_key: str) -> ServerKey:
+    """The key of a server, from its JSON in a row."""
+    return _built(ServerKey, msgspec.json.decode(row_key))
 
 
 def _server(_key: ServerKey, decoded: object) -> ServerState:
@@ -306,17 +357,26 @@ def _server(_key: ServerKey, decoded: object) -> ServerState:
 
 
 def _ownership(key: ServerKey, decoded: object) -> PodOwnership:
-    """The product and team of a server, whose key is in the text too."""
+    """The product and team of a server. A text has a key too, for which that of its row is taken."""
     return _built(PodOwnership, decoded)._replace(key=key)
 
 
-_FORMS: Final[Mapping[str, _Entries | _Fields]] = {
-    "gpu": _Entries("gpus", _gpu),
-    "endpoint": _Entries("endpoints", _endpoint, has_urls=True),
-    "gateway": _Entries("gateways", _gateway, write=_gateway_record, has_urls=True),
-    "server": _Entries("servers", _server, key_text=_encode, key_of=_server_key),
-    "owner": _Entries("owners", _ownership, key_text=_encode, key_of=_server_key),
-    "unseen": _Entries("unseen", _unseen_gpu),
+_PLAIN: Final = _KeyForm(text_of=str, key_of=str)
+_SERVER: Final = _KeyForm[ServerKey](text_of=_encode, key_of=_server_key)
+
+_KINDS: Final[Mapping[str, _Entries[Any, Any] | _Fields]] = {
+    "gpu": _Entries("gpus", _PLAIN, read=_gpu),
+    "endpoint": _Entries(
+        "endpoints",
+        _PLAIN,
+        read=_endpoint,
+        has_urls=True,
+        dispensable={"peer": _check_peer, "requested": _check_requested},
+    ),
+    "gateway": _Entries("gateways", _PLAIN, read=_gateway, write=_gateway_record, has_urls=True),
+    "server": _Entries("servers", _SERVER, read=_server),
+    "owner": _Entries("owners", _SERVER, read=_ownership),
+    "unseen": _Entries("unseen", _PLAIN, read=_unseen_gpu),
     "clock": _Fields(
         names=("elapsed", "awake", "boot", "uncharged"),
         counts=("elapsed", "awake", "uncharged"),
@@ -328,12 +388,7 @@ _FORMS: Final[Mapping[str, _Entries | _Fields]] = {
         is_known=lambda state: bool(state.gpus or state.replaced or state.retired or state.former),
     ),
 }
-"""How the scopes of each kind are written and read."""
+"""The kinds of scopes, in the order in which a start reads them."""
 
-KINDS: Final = tuple(_FORMS)
+KINDS: Final = tuple(_KINDS)
 """Kinds of scopes of this release. Those of a later one are neither read nor written."""
-
-_DISPENSABLE: Final[Mapping[str, Mapping[str, Callable[[object], None]]]] = {
-    "endpoint": {"peer": _check_peer, "requested": _check_requested}
-}
-"""By kind the fields whose damage costs no count, with their checks: a text is read without them."""

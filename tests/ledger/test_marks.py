@@ -427,6 +427,15 @@ def test_gpus_of_an_earlier_release_are_slots() -> None:
     assert (state.unseen, state.listed_in, dropped) == ({}, "", ())
 
 
+def test_a_slot_of_another_gpu_than_its_scope_is_dropped() -> None:
+    """Two rows of one GPU would be two slots, and each tick would charge the GPU twice."""
+    rows = [("gpu", "GPU-0", json.dumps(GPU_TEXT)), ("gpu", "GPU-1", json.dumps(GPU_TEXT))]
+    state, dropped = marks.state_of(rows)
+
+    assert list(state.gpus) == ["GPU-0"]
+    assert dropped == ("what was remembered of gpu GPU-1 cannot be read and was dropped: a slot of GPU-0",)
+
+
 def test_unseen_gpus_are_what_their_scope_says() -> None:
     """No text makes one of them a GPU that was listed."""
     text = json.dumps({**GPU_TEXT, "index": 3, "count": 2})
