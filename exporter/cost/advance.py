@@ -101,10 +101,7 @@ class _SlotInTick(NamedTuple):
     """What NVML reports of the GPU that sits in the slot now, `None` where NVML does not list the GPU."""
 
     def slot_paying(self, time: TickTime) -> GpuState:
-        """The slot whose GPU and holders pay: as before a gap, and else as at the end of the tick.
-
-        `accrual` charges nothing of a gap to a new slot: nobody saw when in the gap its GPU came.
-        """
+        """The slot whose GPU and holders pay. `accrual` charges nothing of a gap to a new slot."""
         if time.is_gap and self.slot_before is not None:
             return self.slot_before
         return self.slot_read
@@ -174,11 +171,6 @@ class _MeteredGpu(NamedTuple):
     drawn: _DrawnEnergy
     """The energy that the GPU drew."""
 
-    @property
-    def gpu(self) -> Gpu:
-        """The GPU that sits in the slot at the end of the tick."""
-        return self.outcome.gpu
-
 
 def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     """Advance the state by one tick.
@@ -192,7 +184,7 @@ def advance(state: State, frame: Frame, policy: CostPolicy) -> TickOutcome:
     postings = _postings(tick, metered, interval_cost.segments)
     # A retired GPU pays for this tick and leaves with it, unless NVML still lists the GPU.
     staying = [gpu for gpu in metered if not gpu.to_charge.has_left(tick.policy.tariff, frame.wall)]
-    slots_charged = [interval_cost.slots[gpu.gpu] for gpu in staying]
+    slots_charged = [interval_cost.slots[gpu.outcome.gpu] for gpu in staying]
     return TickOutcome(
         state=_state_after(tick, slots_charged, postings),
         postings=postings,
@@ -372,7 +364,7 @@ def _postings(tick: _Tick, metered: list[_MeteredGpu], segments: tuple[Segment, 
     owners = {owner_phase.owner for gpu in metered for owner_phase in gpu.to_charge.by_time}
     memory: list[MemoryPosting] = []
     for gpu in metered:
-        memory += [MemoryPosting(gpu.gpu, key, amount) for key, amount in gpu.usage.memory.items()]
+        memory += [MemoryPosting(gpu.outcome.gpu, key, amount) for key, amount in gpu.usage.memory.items()]
     return Postings(
         end=tick.frame.wall,
         segments=segments,
@@ -382,7 +374,7 @@ def _postings(tick: _Tick, metered: list[_MeteredGpu], segments: tuple[Segment, 
         preemptions=servers.preemptions,
         equivalents=servers.hosted,
         energy=tuple(
-            EnergyPosting(gpu.gpu, gpu.drawn.use.energy) for gpu in metered if gpu.drawn.is_measured
+            EnergyPosting(gpu.outcome.gpu, gpu.drawn.use.energy) for gpu in metered if gpu.drawn.is_measured
         ),
         owners=tuple(sorted(owners | servers.owners)),
         implausible=(("energy", sum(gpu.drawn.use.implausible for gpu in metered)),),

@@ -78,14 +78,10 @@ def advance(
     busy_ratio: float | None,
     is_gap: bool = False,
 ) -> AdvancedEnergy:
-    """Advance the energy of one GPU by one tick.
+    """Advance the energy of one GPU by a tick of this length.
 
-    Args:
-        slot: the slot of the GPU, with the mark of an earlier tick.
-        reading: what NVML reports of the GPU, `None` where NVML does not list it.
-        elapsed: the time of the tick, `None` for a tick without a start, which only sets the mark.
-        busy_ratio: how busy the GPU was, `None` where that is unobserved.
-        is_gap: whether the tick is too long to have been observed.
+    `elapsed` is `None` for a tick without a start, which only sets the mark. `busy_ratio` is how busy the GPU
+    was, `None` where that is unobserved.
     """
     counter = None if reading is None else reading.energy
     mark = slot.energy_mark

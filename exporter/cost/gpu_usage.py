@@ -45,12 +45,7 @@ def share_usage(
           an unallocated share of a GPU without processes      idle
           any other share                                      unobserved
 
-    Args:
-        shares: the shares of the GPU.
-        reading: what NVML reports of the GPU, `None` where NVML does not list it.
-        activity: what the servers did that hold the shares.
-        is_lost: whether the GPU is known to be off the bus. A missing reading alone is no proof.
-        is_gap: whether the tick is too long to have been observed.
+    A GPU `is_lost` that is known to be off the bus. A missing reading alone is no proof.
     """
     if is_gap:
         return tuple(_by_idle_part(share, None) for share in shares)
@@ -128,14 +123,9 @@ def phase_weights(
 ) -> dict[OwnerPhase, int]:
     """Weights that divide the time of one GPU, or its energy, over owners and phases.
 
-    The energy of a MIG card is divided as its time is: NVML measures no instance alone.
-
-    Args:
-        usage: the shares of the GPU.
-        activity: what the servers did that hold the shares.
-        policy: the owners of servers.
-        idle_energy: energy that an idle GPU draws over the energy used, in parts of `money.WHOLE`. With it
-            the weights are of energy: idle time weighs so much less, for at most all that the share used.
+    `idle_energy` is the energy of an idle GPU over the energy used, in parts of `money.WHOLE`. With it the
+    weights are of energy: idle time weighs this part of it, and at most all that the share used. The energy
+    of a MIG card is divided as its time is: NVML measures no instance alone.
     """
     weights: Counter[OwnerPhase] = Counter()
     for use in usage:

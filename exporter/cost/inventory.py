@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from exporter.cost.policy import CostPolicy
-from exporter.cost.state import GpuState, State
+from exporter.cost.state import GPUS_MAX, GpuState, State
 from exporter.readings import UNCOUNTED, UNSEEN, Frame, Gpu, GpuReading
 from exporter.tariff.tariff import HostCount, Tariff
 
@@ -28,9 +28,6 @@ UNCOUNTED_TEXT: Final = (
     "or a price of the configuration states both."
 )
 """What people are told of a host whose time is unpriced."""
-
-RETIRED_MAX: Final = 128
-"""Retired GPUs that are remembered: as many as a host can have GPUs."""
 
 BOOTS_UNTIL_RELEASE: Final = 2
 """A slot that misses so many boots is released where nothing gives the host's number of GPUs."""
@@ -283,10 +280,7 @@ class _Matching:
         return max(0, len(self.listed) + len(self.missing) + len(self.new) - count_or_staying)
 
     def with_pairs(self, pairs: Sequence[_Pair]) -> "_Matching":
-        """The matching once new GPUs sit in these missing slots.
-
-        The fractions and the rounding of the predecessor's money go on, and readings begin.
-        """
+        """The matching once new GPUs sit in these missing slots: money goes on, and readings begin."""
         placed: dict[str, GpuState] = {}
         for reading, slot in pairs:
             # A driver that was loaded since the last tick counts energy from 0.
@@ -528,7 +522,7 @@ def _retire(state: State, frame: Frame, tariff: Tariff) -> State:
     retired_now = [uuid for uuid, slot in state.gpus.items() if tariff.is_retired(slot.gpu, frame.wall)]
     retired = dict.fromkeys((*state.retired, *retired_now))
     unlisted = tuple(uuid for uuid in retired if uuid not in listed)
-    return replace(state, retired=unlisted[-RETIRED_MAX:])
+    return replace(state, retired=unlisted[-GPUS_MAX:])
 
 
 def _gpus(slots: Mapping[str, GpuState]) -> list[Gpu]:

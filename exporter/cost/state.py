@@ -23,8 +23,8 @@ from exporter.readings import (
 )
 from exporter.units import Instant, Millijoules, Nanoseconds, Picodollars
 
-FORMER_GPUS_MAX: Final = 128
-"""GPUs without a slot that are remembered: as many as a host can have."""
+GPUS_MAX: Final = 128
+"""The most GPUs of a host. So many retired GPUs are remembered, and so many former ones."""
 
 
 MEMORY_ONLY: Final = {"stored": False}
@@ -312,7 +312,7 @@ class State:
     def former_after(self, present: Collection[str]) -> dict[str, Gpu]:
         """`former` after a tick that leaves GPUs of these UUIDs in slots; GPUs that left last come last."""
         gone = [(uuid, gpu) for uuid, gpu in self._pricing_gpus().items() if uuid not in present]
-        return dict(gone[-FORMER_GPUS_MAX:])
+        return dict(gone[-GPUS_MAX:])
 
     @property
     def partial_servers(self) -> frozenset[ServerKey]:

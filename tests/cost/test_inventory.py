@@ -11,7 +11,7 @@ import pytest
 
 from exporter.cost.intervals import IntervalKind
 from exporter.cost.inventory import Replacement
-from exporter.cost.state import FORMER_GPUS_MAX, GpuState, State
+from exporter.cost.state import GPUS_MAX, GpuState, State
 from exporter.readings import Gpu, GpuEvidence, GpuReading, Holder, MigInstance
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed
@@ -474,7 +474,7 @@ def test_what_is_carried_below_a_picodollar_goes_on_in_the_slot() -> None:
 def test_boards_that_left_their_slots_are_remembered_up_to_a_number() -> None:
     """The latest; one that is in a slot again is priced by that."""
     first = Gpu("GPU-first", "H100")
-    former = {f"GPU-{number}": first for number in range(FORMER_GPUS_MAX)}
+    former = {f"GPU-{number}": first for number in range(GPUS_MAX)}
     here = {"GPU-here": GpuState(Gpu("GPU-here", "H100"), 0, priced_as=first)}
     state = State(gpus=here, former=former)
 
