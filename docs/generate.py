@@ -58,6 +58,8 @@ def pages() -> Iterator[tuple[str, str]]:
     """The name and text of each page that is generated, in whole or in part."""
     for name, page in PAGES:
         yield name, page()
+    for name, page in engines.pages().items():
+        yield f"engines/{name}", page
     for name in dict.fromkeys(page for page, _ in REGIONS):
         text = (Path(__file__).parent / name).read_text(encoding="utf-8")
         for (page, region), generator in REGIONS.items():

@@ -184,7 +184,7 @@ class DivideKeys(Model, kw_only=True):
     """The model_id of the LiteLLM proxy's deployments that lead to this server. Without it: all that serve
     its models, except those that another server's entry names."""
     counters: GatewayCounterKeys | None = None
-    """Counters of a gateway that is not in [Gateways](engines.md#gateways), or in place of those there, whose
+    """Counters of a gateway that is not in [Gateways](engines/gateways.md), or in place of those there, whose
     other labels stay. Exact names, also of the `_sum` of a histogram. One entry of a gateway gives them for
     all."""
     model_label: Annotated[str, METRIC_LABEL] = "model"

@@ -184,7 +184,7 @@ SGLANG: Final = spec.Engine(
         ),
         cannot_tell=(
             "Its version.",
-            "Which LoRA adapter a token was for; a [gateway](#gateways) may.",
+            "Which LoRA adapter a token was for; [gateways](gateways.md) may.",
             "From 0.5.22 on, one token of each request that ends at its longest length (`max_tokens`).",
             "Without the overlap scheduler (`--disable-overlap-schedule`), the first token of each request.",
         ),

@@ -1,6 +1,6 @@
 """vLLM: `vllm serve`, V0 and V1, the Python API servers and the Rust frontend.
 
-Source: vllm-project/vllm, the `versions` below: `vllm/engine/metrics.py` (V0),
+Source: vllm-project/vllm, at each named version: `vllm/engine/metrics.py` (V0),
 `vllm/v1/metrics/loggers.py` (V1), `rust/src/metrics` (the Rust frontend).
 
 - The prompt counter holds whole prompts, cached tokens included, and counts a prompt once per sample of n.
@@ -186,7 +186,7 @@ VLLM: Final = spec.Engine(
             "The command line of a disaggregated pair has its `kv_role`; with `kv_both` configure `role`.",
         ),
         cannot_tell=(
-            "Which LoRA adapter a token was for; a [gateway](#gateways) may.",
+            "Which LoRA adapter a token was for; [gateways](gateways.md) may.",
             "That a prompt was answered n times: it is counted n times.",
             "That beam search answered a prompt: it counts again for each beam and each token of the answer.",
             "With 0.32.0 a prompt of 46 tokens, answered by 12 with one beam, counted as 618.",

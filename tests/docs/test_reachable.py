@@ -10,6 +10,9 @@ from tests.docs.markdown import LINK, ROOT, links, named, pages, prose
 
 README = ROOT / "README.md"
 INDEX = ROOT / "docs" / "README.md"
+INDEXED = {"runbooks": "alerts.md", "engines": "engines.md"}
+"""Folders of pages of one kind, and the page that lists them."""
+
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
 
 
@@ -32,9 +35,9 @@ def test_no_page_is_an_orphan() -> None:
 
 
 def test_the_index_names_every_page_once() -> None:
-    """Each under one of three headings; runbooks and decisions are listed on pages of their own."""
+    """Each under one of three headings; decisions, engines and runbooks are listed on pages of their own."""
     listed = Counter(target for target in links(INDEX) if target.suffix == ".md")
-    elsewhere = {*DECISIONS, *(page for page in pages() if page.parent.name == "runbooks")}
+    elsewhere = {*DECISIONS, *(page for page in pages() if page.parent.name in INDEXED)}
     expected = set(pages()) - {INDEX, *elsewhere}
     missing = [named(page) for page in expected - set(listed)]
     twice = [page.name for page, times in listed.items() if times > 1]
@@ -43,11 +46,14 @@ def test_the_index_names_every_page_once() -> None:
     assert re.findall(r"^## (.+)$", prose(INDEX), re.MULTILINE) == ["Operate", "Understand", "Extend"]
 
 
-def test_every_runbook_is_reached_from_the_page_of_alerts() -> None:
-    """By a row of its own."""
-    listed = set(links(ROOT / "docs" / "alerts.md"))
+@pytest.mark.parametrize(("folder", "index"), INDEXED.items())
+def test_every_page_of_a_folder_is_reached_from_its_index(folder: str, index: str) -> None:
+    """A runbook from the page of alerts, an engine from that of engines."""
+    listed = set(links(ROOT / "docs" / index))
+    inside = [page for page in pages() if page.parent.name == folder]
 
-    assert [named(page) for page in pages() if page.parent.name == "runbooks" and page not in listed] == []
+    assert inside
+    assert [named(page) for page in inside if page not in listed] == []
 
 
 def test_every_line_of_the_index_says_what_its_page_is_for() -> None:
