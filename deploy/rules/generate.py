@@ -1,4 +1,4 @@
-"""Write the rule files, what sends their input to a central place, and the tables of docs/alerts.md.
+"""Write the rule files, what sends their input to a central place, and the tables of docs/records.md.
 
 `python deploy/rules/generate.py`; `--check` reports those that are out of date.
 """

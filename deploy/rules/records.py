@@ -1,11 +1,11 @@
-"""The tables of what is recorded, for docs/alerts.md: a table for each group of rules."""
+"""The tables of what is recorded, for docs/records.md: a table for each group of rules."""
 
 from pathlib import Path
 from typing import Final
 
 from statement import Group, Record
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "alerts.md"
+PAGE: Final = Path(__file__).parents[2] / "docs" / "records.md"
 BEGIN: Final = "<!-- records: written by deploy/rules/generate.py -->\n"
 END: Final = "<!-- end of records -->\n"
 
@@ -61,7 +61,7 @@ def section(files: dict[str, tuple[Group, ...]]) -> str:
             if group.name not in TITLES:
                 raise ValueError(f"deploy/rules/records.py has no title for the group {group.name}")
             lines += [
-                f"### {TITLES[group.name]}",
+                f"## {TITLES[group.name]}",
                 "",
                 f"Group `{group.name}` of [{name}](../deploy/prometheus/{name}), recorded {INTERVALS[group.interval]}.",
                 "",
@@ -82,7 +82,7 @@ def row(rule: Record) -> str:
 
 
 def page(files: dict[str, tuple[Group, ...]]) -> str:
-    """docs/alerts.md with its tables as the rules are now."""
+    """docs/records.md with its tables as the rules are now."""
     before, mark, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not mark or not end:

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ CONTRACT = {
     "inference:spend_dollars_per_hour:owner",
     "inference:tokens:rate5m",
 }
-"""Names that other people's rules and dashboards may use; the page on alerts lists all that are recorded."""
+"""Names that other people's rules and dashboards may use; docs/records.md lists all that are recorded."""
 
 
 def test_the_rules_are_those_of_the_generator(repository: Path) -> None:
@@ -215,39 +215,50 @@ def test_every_record_is_asked_for_in_a_test_or_by_a_rule(rules: list[dict[str, 
 
 
 def test_every_record_is_on_the_page(rules: list[dict[str, Any]], repository: Path) -> None:
-    """The page on alerts lists what is recorded, all of it and nothing else."""
-    documented = set(
-        re.findall(r"^\| `(inference:[\w:]+)`", (repository / "docs" / "alerts.md").read_text(), re.MULTILINE)
-    )
+    """The page lists what is recorded, all of it and nothing else."""
+    page = (repository / "docs" / "records.md").read_text()
+    documented = set(re.findall(r"^\| `(inference:[\w:]+)`", page, re.MULTILINE))
 
     assert documented == {rule["record"] for rule in rules if "record" in rule}
 
 
-def rows_of_alerts(repository: Path) -> list[tuple[str, str, str, str]]:
-    """Name, severities, waiting time and tests of each row of the page's table."""
-    return re.findall(
-        r"^\| \[(\w+)\]\(runbooks/\w+\.md\) \| ([a-z, ]+) \| [^|]+ \| (\d+ (?:min|h)) \| [^|]+ \| (.+) \|$",
-        (repository / "docs" / "alerts.md").read_text(),
-        re.MULTILINE,
-    )
+def rules_of_runbooks(repository: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each runbook's alert, and the rows of its first table."""
+    for page in sorted((repository / "docs" / "runbooks").glob("*.md")):
+        table, _, _ = page.read_text().partition("<!-- end of rule -->")
+        yield page.stem, dict(re.findall(r"^\| (\w[\w ]*) \| (.+) \|$", table, re.MULTILINE))
 
 
-def test_every_alert_is_on_the_page(alerts: list[dict[str, Any]], repository: Path) -> None:
-    """The page says of each alert whether it pages, and how long its condition must last."""
+def test_every_alert_has_a_runbook_with_its_rule(alerts: list[dict[str, Any]], repository: Path) -> None:
+    """It says whether the alert pages, and how long its condition must last."""
     rows = {
-        (name, severity, waits.replace(" min", "m").replace(" h", "h"))
-        for name, severities, waits, _ in rows_of_alerts(repository)
-        for severity in severities.split(", ")
+        (name, severity, rule["For"].replace(" min", "m").replace(" h", "h"))
+        for name, rule in rules_of_runbooks(repository)
+        for severity in rule["Severity"].split(", ")
     }
 
     assert rows == {(rule["alert"], rule["labels"]["severity"], rule["for"]) for rule in alerts}
 
 
-def test_every_alert_of_the_page_names_cases_that_prove_it(repository: Path, prometheus_folder: Path) -> None:
+def test_the_page_of_alerts_says_of_each_whether_it_pages(
+    alerts: list[dict[str, Any]], repository: Path
+) -> None:
+    """As its runbook does."""
+    page = (repository / "docs" / "alerts.md").read_text()
+    rows = re.findall(r"^\| \[(\w+)\]\(runbooks/\1\.md\) \| ([a-z, ]+) \| [^|]+ \|$", page, re.MULTILINE)
+    severities = {(name, severity) for name, column in rows for severity in column.split(", ")}
+
+    assert severities == {(rule["alert"], rule["labels"]["severity"]) for rule in alerts}
+
+
+def test_every_runbook_names_cases_that_prove_its_alert(repository: Path, prometheus_folder: Path) -> None:
     """Each named case exists in the named file and looks at the alert; one of them fires it."""
-    for name, _, _, tests in rows_of_alerts(repository):
+    for name, rule in rules_of_runbooks(repository):
         fired = False
-        for file, title in re.findall(r"\[\w+\]\(\.\./deploy/prometheus/(\w+\.yml)\): ([^;]+)", tests):
+        cases_of_rule = re.findall(
+            r"\[\w+\]\(\.\./\.\./deploy/prometheus/(\w+\.yml)\): ([^;]+)", rule["Tests"]
+        )
+        for file, title in cases_of_rule:
             cases = document_of(prometheus_folder / file)["tests"]
             (case,) = [case for case in cases if case["name"].partition(" - ")[0] == title.strip()]
             checks = [rule for rule in case.get("alert_rule_test", []) if rule["alertname"] == name]
