@@ -45,7 +45,7 @@ class ApiServer:
     router_pid: int | None = None
     """The id of the llama.cpp router that started it for one model, `None` without a router."""
 
-    # What `listening` finds by sockets. Without sockets to read, these stay at their defaults.
+    # What `listening` finds by sockets; defaults where it could not read them.
 
     router: "ApiServer | None" = None
     """The server whose process is `router_pid`."""
@@ -66,14 +66,14 @@ class ApiServer:
 
     @property
     def certain_port(self) -> int | None:
-        """The port at which it listens, else the port that its command line names, without a fault."""
+        """The port at which it listens, else the port that its command line names, if that has no fault."""
         if self.port is not None or self.port_fault is not None:
             return self.port
         return self.launch.named_port
 
     @property
     def possible_port(self) -> int | None:
-        """Its certain port, else its engine's default, without a fault."""
+        """The port at which it listens, else the named or default port of its launch without a fault."""
         if self.port is not None or self.port_fault is not None:
             return self.port
         return self.launch.port
