@@ -231,7 +231,7 @@ COUNTERS: Final = _of_grain(
 """Running totals."""
 
 MINUTES: Final = _of_grain("minute_", "minute", _COST, _TOKENS, _LATENCIES)
-"""Sums of the last hour."""
+"""Sums by minute, of the last hour."""
 
 HOURS: Final = _of_grain(
     "hour_",
@@ -242,7 +242,7 @@ HOURS: Final = _of_grain(
     Family("usage", ("gpu", "product"), "nanoseconds", brief=True),
     Family("energy", ("gpu", "product"), "millijoules", brief=True),
 )
-"""Sums of the last 40 days, and of the last day."""
+"""Sums by hour: of the last 40 days, and the `brief` ones of the last day."""
 
 _HISTORY: Final = (
     _COST,

@@ -200,13 +200,13 @@ def _check_candidate(marks: PageMarks) -> None:
 # Kinds of scopes: what their texts are made of, and what is made of these.
 
 
-class _KeyForm(NamedTuple, Generic[K]):
+class _RowKeys(NamedTuple, Generic[K]):
     """How the keys of a mapping of the state are written in rows."""
 
-    text_of: Callable[[K], str]
-    """The key of a row, from the key in the mapping."""
-    key_of: Callable[[str], K]
+    read: Callable[[str], K]
     """The key in the mapping, from the key of a row."""
+    write: Callable[[K], str]
+    """The key of a row, from the key in the mapping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ class _Entries(Generic[K, V]):
 
     mapping: str
     """The field of `State` that has the mapping."""
-    keys: _KeyForm[K]
+    keys: _RowKeys[K]
     """How its keys are written in rows."""
     read: Callable[[K, object], V]
     """The value of an entry, from its key and its decoded text. It raises one of `_UNREADABLE`."""
@@ -229,11 +229,11 @@ class _Entries(Generic[K, V]):
     def records(self, state: State) -> Mapping[str, object]:
         """What the texts of a state are encoded from, by the keys of their rows."""
         entries: Mapping[K, V] = getattr(state, self.mapping)
-        return {self.keys.text_of(key): self.write(value) for key, value in entries.items()}
+        return {self.keys.write(key): self.write(value) for key, value in entries.items()}
 
     def take(self, fields_of_state: Record, row_key: str, decoded: object) -> None:
         """Add an entry to the mapping among the fields of a state. A damaged text adds none."""
-        key = self.keys.key_of(row_key)
+        key = self.keys.read(row_key)
         value = self.read(key, decoded)
         entries: dict[K, V] = fields_of_state.setdefault(self.mapping, {})
         entries[key] = value
@@ -361,8 +361,8 @@ def _ownership(key: ServerKey, decoded: object) -> PodOwnership:
     return _built(PodOwnership, decoded)._replace(key=key)
 
 
-_PLAIN: Final = _KeyForm(text_of=str, key_of=str)
-_SERVER: Final = _KeyForm[ServerKey](text_of=_encode, key_of=_server_key)
+_PLAIN: Final = _RowKeys(read=str, write=str)
+_SERVER: Final = _RowKeys[ServerKey](read=_server_key, write=_encode)
 
 _KINDS: Final[Mapping[str, _Entries[Any, Any] | _Fields]] = {
     "gpu": _Entries("gpus", _PLAIN, read=_gpu),

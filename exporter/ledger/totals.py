@@ -1,7 +1,8 @@
-"""Running totals, sums by minute and sums by hour: those of the last commit, those since it, and their rows.
+"""Running totals, sums by minute and sums by hour: how ticks are added to them, and their rows in the file.
 
-`Totals.add` adds ticks to totals that are not committed yet. `Totals.with_added` adds these to the committed
-ones, and returns which values changed. Committed totals never change: a commit makes others.
+`Totals.add` adds a tick to pending totals, which are not committed yet. `Totals.with_added` adds pending
+totals to committed ones, and returns which values changed. Committed totals never change: a commit makes
+others.
 
 The type of a field is the rule by which a posting changes a value. A `Sum` adds, a `CappedSum` adds up to the
 largest integer of the file, a `Latest` keeps the last instant, and an `Earliest` the first.
@@ -56,7 +57,7 @@ class Change(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Sums:
-    """Sums of one period: each field has the values of the family of its name, which has their table."""
+    """Sums of one period. The family of a field's name in `grain` has the table of its values."""
 
     grain: ClassVar[Families]
     """The families of the fields, by name."""
@@ -104,6 +105,7 @@ class Counters(Sums):
 
     grain: ClassVar[Families] = families.COUNTERS
     cost: Sum[OwnerPhase, Picodollars] = field(default_factory=Sum)
+    """Money, as in `server_cost` and `gpu_cost`: each sums to all of it."""
     held: Sum[OwnerPhase, Nanoseconds] = field(default_factory=Sum)
     """Chargeable GPU time."""
     server_cost: Sum[ServerComponent, Picodollars] = field(default_factory=Sum)
@@ -117,6 +119,7 @@ class Counters(Sums):
     unpriced: Sum[tuple[Gpu, CostOwner], Nanoseconds] = field(default_factory=Sum)
     """GPU time that had no price when it passed, by its holder."""
     months: Sum[MonthKey, Picodollars] = field(default_factory=Sum)
+    """Money by month, with posted adjustments."""
     first_held: Earliest[str, Instant] = field(default_factory=Earliest)
     """When each product first held a GPU."""
     equivalents: CappedSum[tuple[CostOwner, str], Picodollars] = field(default_factory=CappedSum)
@@ -131,9 +134,9 @@ class Counters(Sums):
 
 @dataclass(slots=True, eq=False)
 class MinuteSums(Sums):
-    """Sums of one minute, by the time that money and tokens are of.
+    """Sums of one minute. Money is in the minute that it covers, also if it is posted later.
 
-    They are compared by identity (`eq=False`): `last_hour` adds the same minutes up once.
+    Minutes are compared by identity (`eq=False`): `last_hour` adds the same minutes up once.
     """
 
     grain: ClassVar[Families] = families.MINUTES
@@ -144,7 +147,7 @@ class MinuteSums(Sums):
 
 @dataclass(slots=True)
 class HourSums(Sums):
-    """Sums of one hour, by the time that money is of."""
+    """Sums of one hour. Money is in the hour that it covers, also if it is posted later."""
 
     grain: ClassVar[Families] = families.HOURS
     cost: Sum[str, Picodollars] = field(default_factory=Sum)
@@ -159,7 +162,7 @@ class HourSums(Sums):
     """Energy by GPU and product. It stays for a day."""
 
     def without_brief(self) -> "HourSums":
-        """The sums of an hour of more than a day ago; the same sums if nothing of them expires."""
+        """These sums without the `brief` families, which stay for a day; the same ones if these are empty."""
         if not (self.down or self.usage or self.energy):
             return self
         return replace(self, down=Sum(), usage=Sum(), energy=Sum())
@@ -169,8 +172,9 @@ class Retained(NamedTuple):
     """Periods that stay after a tick. Minutes expire by the clock, hours by the number of later ones."""
 
     first_minute: int
+    """The first minute that stays."""
     last_minute: int
-    """Later minutes are of a wall clock that stepped back."""
+    """The last minute that stays: later ones are of a wall clock that stepped back."""
     first_hour: int
     """The first hour that stays."""
     first_brief_hour: int
@@ -232,7 +236,7 @@ class Totals:
     """Sums by hour since 1970."""
 
     def add(self, tick: TickSums, known_owners: Container[CostOwner]) -> None:
-        """Add one tick to totals that are not committed yet.
+        """Add one tick to these pending totals.
 
         `known_owners` are the owners in the committed totals.
         """
@@ -240,19 +244,20 @@ class Totals:
         for segment_sums in tick.segments:
             self._add_time(segment_sums)
             self._add_money(segment_sums)
-        for segment_sums in tick.late:  # their time was added when it passed
+        for segment_sums in tick.late:
             self._add_money(segment_sums)
         self._add_counts(tick)
         self._add_latencies(postings.latencies, postings.end)
         self._add_energy(postings)
         self._note_owners(tick, known_owners)
         # While writes fail, ticks are added up here: their minutes and hours expire as committed ones do.
-        retained = Retained.after(self.metered_hours(), postings.end).of(self)
-        self.minutes = retained.minutes
-        self.hours = retained.hours
+        retained = Retained.after(self.metered_hours(), postings.end)
+        unexpired = retained.of(self)
+        self.minutes = unexpired.minutes
+        self.hours = unexpired.hours
 
     def _add_time(self, segment_sums: SegmentSums) -> None:
-        """Add the time of a segment, which is counted once, when it passes."""
+        """Add the time of a segment to the hour in which it passes. Late charges add none again."""
         segment = segment_sums.segment
         hour = self._hour(segment.start)
         hour.covered.post(NO_KEY, segment.end - segment.start)
@@ -265,7 +270,7 @@ class Totals:
             self.counters.first_held.post(product, segment.start)
 
     def _add_money(self, segment_sums: SegmentSums) -> None:
-        """Add money at the time that it covers, whenever it is posted, and the chargeable GPU time."""
+        """Add money to the month, hour and minute that it covers, and the chargeable GPU time."""
         segment = segment_sums.segment
         sums = segment_sums.sums
         counters = self.counters
@@ -285,9 +290,9 @@ class Totals:
         """Add what servers counted in a tick: tokens, their equivalents, and requests."""
         postings = tick.postings
         counters = self.counters
-        for tokens in postings.tokens:  # zeros too: the tokens of a new owner begin at zero
+        for tokens in postings.tokens:  # zeros too: the counter of a new owner begins at zero
             counters.tokens.post((tokens.owner, tokens.kind), tokens.count)
-        for tokens, times in tick.tokens:  # without zeros
+        for tokens, times in tick.tokens:  # without zeros, which are of no time
             counters.last_token.post(tokens.owner, postings.end)
             for time in times:
                 self._minute(time.at).tokens.post((tokens.owner, tokens.kind), time.tokens)
@@ -333,13 +338,15 @@ class Totals:
                 self.counters.changed.setdefault(owner, end)
 
     def _minute(self, at: Instant) -> MinuteSums:
+        """The sums of the minute of an instant, which is added if it is missing."""
         return self.minutes.setdefault(minute_of(at), MinuteSums())
 
     def _hour(self, at: Instant) -> HourSums:
+        """The sums of the hour of an instant, which is added if it is missing."""
         return self.hours.setdefault(hour_of(at), HourSums())
 
     def metered_hours(self) -> set[int]:
-        """Hours that ticks covered."""
+        """Hours that ticks covered, since 1970. Others have late money alone."""
         return {hour for hour, sums in self.hours.items() if sums.covered}
 
     def copy(self) -> "Totals":
@@ -352,9 +359,9 @@ class Totals:
         )
 
     def with_added(self, later: "Totals", end: Instant) -> Committed:
-        """Totals after more was added, up to a tick's end, and the values that this changed.
+        """These committed totals after pending ones were added, up to a tick's end.
 
-        The totals before stay as they are. Families without an addition are shared.
+        These totals stay as they are. The totals after them share the families to which nothing was added.
         """
         retained = Retained.after(self.metered_hours() | later.metered_hours(), end)
         # Expired periods are neither kept nor written: the writer deletes their rows.
