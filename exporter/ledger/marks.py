@@ -353,16 +353,20 @@ def _server_key(row_key: str) -> ServerKey:
 
 
 def _server(_key: ServerKey, decoded: object) -> ServerState:
+    """The trailing sums of a server's models."""
     return _built(ServerState, decoded)
 
 
 def _ownership(key: ServerKey, decoded: object) -> PodOwnership:
-    """The product and team of a server. A text has a key too, for which that of its row is taken."""
+    """The product and team of a server. The key of the row replaces the key in the text."""
     return _built(PodOwnership, decoded)._replace(key=key)
 
 
 _PLAIN: Final = _RowKeys(read=str, write=str)
+"""Keys that rows have as they are: UUIDs, URLs and GPU models."""
+
 _SERVER: Final = _RowKeys[ServerKey](read=_server_key, write=_encode)
+"""Keys of servers, which rows have in JSON."""
 
 _KINDS: Final[Mapping[str, _Entries[Any, Any] | _Fields]] = {
     "gpu": _Entries("gpus", _PLAIN, read=_gpu),

@@ -358,15 +358,15 @@ class Totals:
             hours={hour: sums.copy() for hour, sums in self.hours.items()},
         )
 
-    def with_added(self, later: "Totals", end: Instant) -> Committed:
+    def with_added(self, pending: "Totals", end: Instant) -> Committed:
         """These committed totals after pending ones were added, up to a tick's end.
 
         These totals stay as they are. The totals after them share the families to which nothing was added.
         """
-        retained = Retained.after(self.metered_hours() | later.metered_hours(), end)
+        retained = Retained.after(self.metered_hours() | pending.metered_hours(), end)
         # Expired periods are neither kept nor written: the writer deletes their rows.
         before = retained.of(self)
-        added = retained.of(later)
+        added = retained.of(pending)
         counter_changes = before.counters.changes(added.counters, period=0)
         minutes = _merge(before.minutes, added.minutes, MinuteSums)
         hours = _merge(before.hours, added.hours, HourSums)
@@ -435,7 +435,7 @@ def read_totals(connection: sqlite3.Connection) -> Totals:
         for family in counters.grain.values():
             values = counters.values_of(family)
             for _period, key, value in schema.read_rows(connection, names, family):
-                values[key] = value
+                values[key] = value  # not posted: a row has the whole value
         minutes = _read_periods(connection, names, MinuteSums)
         hours = _read_periods(connection, names, HourSums)
     return Totals(counters=counters, minutes=minutes, hours=hours)
