@@ -1,6 +1,6 @@
 """Everything that is measured, one after another, written to docs/benchmarks.md.
 
-    python -m benchmarks            # `make bench`: an hour
+    python -m benchmarks            # `tools/bench`: an hour
     python -m benchmarks --quick    # half an hour: shorter runs, for a look
 
 The year (`python -m benchmarks.year`) and the soak (`python -m benchmarks.soak`) take hours: they are run

@@ -173,7 +173,7 @@ def host(
 def _peers(made: Host) -> Iterator[tuple[str, tuple[str, ...], int]]:
     port = free_port()
     if not PEER.exists():
-        raise FileNotFoundError(f"{PEER}: run `make bench`, which installs it")
+        raise FileNotFoundError(f"{PEER}: run `tools/bench`, which installs it")
     nvitop = (str(PEER), "--bind-address", "127.0.0.1", "--port")
     yield NVITOP, (*nvitop, str(port)), port
     port = free_port()

@@ -5,7 +5,7 @@ same moment, and each answer is timed from the request, or the connection where 
 answer's last byte. Rounds follow each other at once, so that some meet a tick. The client is one thread, so
 that it takes little of what it measures.
 
-Usage: python -m benchmarks.scrape, after `make bench` or `make e2e` has brought nvitop-exporter
+Usage: python -m benchmarks.scrape, after `tools/bench` or `make e2e` has brought nvitop-exporter
 """
 
 import selectors

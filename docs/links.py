@@ -1,6 +1,6 @@
 """Request every address on the pages, and report the broken ones: `python docs/links.py [PAGE ...]`.
 
-This needs a network, so CI does not run `make links`. A test without a network checks that addresses are well
+This needs a network, so CI does not run it. A test without a network checks that addresses are well
 formed. Fragments after a `#` are not checked: many sites create them in the browser.
 """
 

@@ -81,14 +81,14 @@ SLOW = (
     "tests/ledger/test_adjustments_crash.py",
     "tests/docs/test_blocks.py::test_a_page_can_be_done",
 )
-"""What `make slow` runs: years, faults, kills, and real Prometheus rules. The longest begin first."""
+"""What `tools/slow` runs: years, faults, kills, and real Prometheus rules. The longest begin first."""
 
 ID_CHARACTERS = 60
 """Of a parameter in a test's id: some are megabytes, and each worker sends all ids."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Have `make slow` look for its tests where they are: each process else imports all tests for a few."""
+    """Have `tools/slow` look for its tests where they are: each process else imports all tests for a few."""
     if not config.getoption("markexpr").startswith("slow") or collection_path.suffix != ".py":
         return None
     name = collection_path.relative_to(config.rootpath).as_posix()

@@ -1,8 +1,8 @@
-"""How much is tried: so much in each run of the tests, more by `make nightly` and `make deep`.
+"""How much is tried: so much in each run of the tests, more by `tools/nightly` and `tools/deep`.
 
 Profiles of Hypothesis. That of each run tries the same examples every time, so that a change makes it fail
 and chance does not. The others try new ones every time and shrink what fails: four times as many each night,
-and by `make deep` forty times as many.
+and by `tools/deep` forty times as many.
 """
 
 from typing import Any, Final
@@ -33,5 +33,5 @@ def examples(count: int, **others: Any) -> settings:
 
 
 def deep() -> bool:
-    """Whether this is `make deep`; known once pytest has read its command line."""
+    """Whether this is `tools/deep`; known once pytest has read its command line."""
     return settings.get_current_profile_name() == DEEP

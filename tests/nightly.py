@@ -1,4 +1,4 @@
-"""Tests that a run leaves to `make slow` and `make nightly`, by their marks: it says how many.
+"""Tests that a run leaves to `tools/slow` and `tools/nightly`, by their marks: it says how many.
 
 Those of the night take long for what they add to others: more values of a parameter, another case of a rule.
 """
@@ -10,14 +10,14 @@ from typing import Any, Final
 import pytest
 
 MARKS: Final = ("slow", "nightly")
-"""As the targets that run them. A test with both is left to the last."""
+"""As the tools that run them. A test with both is left to the last."""
 
 _LEFT_OUT: Final = pytest.StashKey[Counter[str]]()
 _OUTPUT: Final = "left out"
 
 
 def daily(values: Iterable[Any], of_each_day: Container[Any]) -> list[Any]:
-    """Values of a parameter, of which each run takes those of each day and `make nightly` the others.
+    """Values of a parameter, of which each run takes those of each day and `tools/nightly` the others.
 
     A tuple is the values of several parameters.
 
@@ -65,4 +65,4 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for mark in MARKS:
         if count := left[mark]:
             tests = "1 test" if count == 1 else f"{count:,} tests"
-            terminalreporter.write_line(f"LEFT OUT until `make {mark}`: {tests}", yellow=True, bold=True)
+            terminalreporter.write_line(f"LEFT OUT until `tools/{mark}`: {tests}", yellow=True, bold=True)

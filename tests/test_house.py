@@ -108,7 +108,7 @@ def test_pages_mention_only_what_exists(name: str) -> None:
 def test_every_verb_is_documented() -> None:
     """Each phony target that people may call says what it does; `make help` prints it."""
     phony = set(re.findall(r"^\.PHONY: (.+)$", read("Makefile"), re.MULTILINE))
-    assert phony - verbs(read("Makefile")) == {"develop", "lint", "programs"}
+    assert phony == verbs(read("Makefile"))
 
 
 def test_no_file_is_large() -> None:

@@ -54,8 +54,8 @@ def test_a_run_says_how_many_it_leaves_out(tmp_path: Path) -> None:
     file.write_text(TRIED)
     *_, slow, night, last = collected(file, "-m", "not slow and not nightly")
 
-    assert slow == "LEFT OUT until `make slow`: 1 test"
-    assert night == "LEFT OUT until `make nightly`: 4 tests"
+    assert slow == "LEFT OUT until `tools/slow`: 1 test"
+    assert night == "LEFT OUT until `tools/nightly`: 4 tests"
     assert last.startswith("1 passed, 5 deselected")
 
 
@@ -63,12 +63,12 @@ def test_a_run_says_how_many_it_leaves_out(tmp_path: Path) -> None:
     ("chosen", "ran"), [("slow and not nightly", 1), ("not nightly", 2), ("hypothesis or slow", 2)]
 )
 def test_who_does_not_leave_the_slow_ones_out_counts_none(tmp_path: Path, chosen: str, ran: int) -> None:
-    """`make nightly` chooses the properties once it has run the slow ones."""
+    """`tools/nightly` chooses the properties once it has run the slow ones."""
     file = tmp_path / "test_tried.py"
     file.write_text(TRIED)
     *lines, last = collected(file, "-m", chosen)
 
-    assert [line for line in lines if "make slow" in line] == []
+    assert [line for line in lines if "tools/slow" in line] == []
     assert last.startswith(f"{ran} passed, {6 - ran} deselected")
 
 
@@ -84,7 +84,7 @@ def test_each_worker_collects_the_same() -> None:
     config: Any = SimpleNamespace(stash=stash)
     nightly.pytest_terminal_summary(reporter, config)
 
-    assert lines == ["LEFT OUT until `make slow`: 7 tests", "LEFT OUT until `make nightly`: 40 tests"]
+    assert lines == ["LEFT OUT until `tools/slow`: 7 tests", "LEFT OUT until `tools/nightly`: 40 tests"]
 
 
 def test_values_of_each_day_are_there() -> None:
@@ -93,10 +93,9 @@ def test_values_of_each_day_are_there() -> None:
         nightly.daily(("full", "closed"), {"shut"})
 
 
-def test_make_nightly_runs_all_that_has_the_mark() -> None:
+def test_the_night_runs_all_that_has_the_mark() -> None:
     """Those of `tests`, and those of `tests/e2e`, which run when they are named."""
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    recipe = makefile.partition("\nnightly: ")[2].partition("\n\n")[0]
+    recipe = (ROOT / "tools" / "nightly").read_text(encoding="utf-8")
 
     assert '-m "nightly or hypothesis"' in recipe
     assert "tools/e2e nightly" in recipe

@@ -1,4 +1,4 @@
-"""Change one operator at a time, and see which tests notice; `make mutants` runs it.
+"""Change one operator at a time, and see which tests notice; `tools/mutants` runs it.
 
 A mutant is killed by the fast tests, by the slow ones only, or by none. What only slow tests kill wants
 a fast test: the exit status is 1 then. Tests are chosen by the lines that they run (coverage contexts).
@@ -25,7 +25,7 @@ BUILD = ROOT / "build" / "mutants"
 SHARES = {"cost": 12, "tariff": 6, "ledger": 8, "engines": 4, "finance": 30}
 """Packages that are mutated, and how many mutants of 60 each gets."""
 SUITES = {"fast": "not slow and not nightly", "slow": "slow and not nightly"}
-"""As `make test` and `make slow` choose them."""
+"""As `make test` and `tools/slow` choose them."""
 TESTS_MAX = 400
 SECONDS_MAX = 300
 COMPARISONS: Mapping[type[ast.cmpop], str] = {

@@ -63,7 +63,7 @@ FILES: Final = {
         f"""\
 # The Inference Cost Exporter on every GPU node: kubectl apply -f daemonset.yaml
 #
-# The image is the one that make docker-image IMAGE=registry.example/inference-cost-exporter pushes.
+# The image is the one that tools/docker-image registry.example/inference-cost-exporter pushes.
 # Name yours below, or by kustomization.yaml.
 # Nodes without NVIDIA's gpu-operator: see the comments at runtimeClassName and affinity.
 # Prometheus with the operator scrapes it by podmonitor.yaml; otherwise see deploy/prometheus/prometheus.yml.
@@ -115,7 +115,7 @@ FILES: Final = {
         """\
 # A simulated host of 8 GPUs, which needs no GPU and no rights: kubectl apply -f demo.yaml
 #   kubectl port-forward service/inference-cost-exporter-demo 9844
-# The image is the one that make docker-image IMAGE=registry.example/inference-cost-exporter pushes.
+# The image is the one that tools/docker-image registry.example/inference-cost-exporter pushes.
 # Name yours below.
 # Its dollars are invented; keep its series out of the Prometheus that sums up a fleet.
 """,

@@ -143,7 +143,7 @@ _GLANCE_HEAD: Final = """\
 |---|---|---|---|---|---|---|---|"""
 
 _CAPTURED: Final = """\
-"Seen running" lists versions with test pages from a running server, and when it ran; `make captures` runs \
+"Seen running" lists versions with test pages from a running server, and when it ran; `tools/captures` runs \
 those that need no GPU.
 Everything else is from source code and documentation, and so are its test pages.
 """

@@ -95,13 +95,13 @@ def test_images_are_pinned(services: dict[str, dict[str, Any]]) -> None:
 
 
 def test_our_image_is_not_built_without_a_version(services: dict[str, dict[str, Any]]) -> None:
-    """Compose knows no git: by `make docker-image` the image has its version, and no registry is asked."""
+    """Compose knows no git: by `tools/docker-image` the image has its version, and no registry is asked."""
     assert "build" not in services["exporter"]
     assert services["exporter"]["pull_policy"] == "never"
     page = (ROOT / "docs" / "dashboards.md").read_text()
     up = "docker compose --file deploy/compose/compose.yaml up\n"
-    assert f"make docker-image\n{up}" in page
-    assert f"make docker-image && {up}" in (FOLDER / "compose.yaml").read_text()
+    assert f"tools/docker-image\n{up}" in page
+    assert f"tools/docker-image && {up}" in (FOLDER / "compose.yaml").read_text()
 
 
 def test_only_this_machine_reaches_the_ports(

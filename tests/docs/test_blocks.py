@@ -102,7 +102,7 @@ def test_prometheus_takes_a_scrape_job_of_a_page(code_block: CodeBlock, tmp_path
 def test_a_page_can_be_done(page: Path, tmp_path: Path) -> None:
     """File by file, change by change and command by command, in a copy of the repository.
 
-    What comes out is as the house asks for: `make lint` finds nothing in it.
+    What comes out is as the house asks for: `tools/lint` finds nothing in it.
     """
     sandbox = Sandbox(tmp_path)
     for code_block in to_be_done(page):

@@ -1,4 +1,4 @@
-"""Addresses on the pages are well formed, and `make links` says which of them lead nowhere."""
+"""Addresses on the pages are well formed, and `docs/links.py` says which of them lead nowhere."""
 
 import importlib.util
 import re

@@ -156,14 +156,21 @@ def wrong_files(page: Path) -> list[str]:
 
 
 def wrong_make(page: Path) -> list[str]:
-    """Verbs of `make` in code."""
+    """Targets of `make` and scripts in code."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
     code = spans(page) + [code_block.text for code_block in blocks(page)]
     named = [
         name for text in code for name in re.findall(r"^(?:\$ )?make ([a-z][a-z0-9-]*)", text, re.MULTILINE)
     ]
-    return [f"make {name}" for name in named if name not in targets]
+    scripts = [
+        path
+        for text in code
+        for path in re.findall(r"^(?:\$ )?((?:tools|tests)/[\w./-]+)(?= |$)", text, re.MULTILINE)
+    ]
+    return [f"make {name}" for name in named if name not in targets] + [
+        path for path in scripts if path.rstrip("/") not in known_names.files()
+    ]
 
 
 CHECKS: tuple[Callable[[Path], list[str]], ...] = (
@@ -203,6 +210,7 @@ def test_pages_name_only_what_exists(check: Callable[[Path], list[str]]) -> None
         (wrong_files, "`exporter/cost/splitting.py`", "exporter/cost/splitting.py"),
         (wrong_files, "`no-such-rules.yml`", "no-such-rules.yml"),
         (wrong_make, "`make nothing`", "make nothing"),
+        (wrong_make, "```sh\ntools/nothing --now\n```\n", "tools/nothing"),
     ],
 )
 def test_each_check_can_fail(

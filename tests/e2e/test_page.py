@@ -429,7 +429,7 @@ def test_servers_are_sorted_and_filtered_without_a_reload(demo_visit: Any) -> No
 
 @pytest.mark.nightly
 def test_pictures_are_taken(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """`make pictures` puts them into the docs."""
+    """`tools/pictures` puts them into the docs."""
     wanted = request.config.getoption("--pictures") or tmp_path
     listed = []
     for picture in PICTURES:

@@ -1,4 +1,4 @@
-"""vLLM on the CPU, with a model of random weights; `make test-vllm` brings both."""
+"""vLLM on the CPU, with a model of random weights; `tests/vllm/run` brings both."""
 
 from tests.e2e.daemon import ROOT, Page
 from tests.e2e.engine import EngineServer

@@ -1,7 +1,7 @@
 """Seeded plans of faults, each of twelve simulated minutes: nothing is lost or counted twice.
 
-CI and `make slow` run eight that have every kind of fault, and those that once failed.
-`make nightly`, `make faults` and `make deep` run 200.
+CI and `tools/slow` run eight that have every kind of fault, and those that once failed.
+`tools/nightly`, `tools/faults` and `tools/deep` run 200.
 """
 
 from pathlib import Path

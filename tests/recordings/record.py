@@ -3,7 +3,7 @@
     python tests/recordings/record.py build/recordings [max xinference ...]
 
 Each is installed into an environment of its own in `.cache/engines`, started, asked by clients, read
-meanwhile by the verb `record`, and ended. Run by `make captures`.
+meanwhile by the verb `record`, and ended. Run by `tools/captures`.
 """
 
 import http.client

@@ -1,4 +1,4 @@
-"""The driver of `make captures`: one engine that cannot run ends no other, and is named."""
+"""The driver of `tools/captures`: one engine that cannot run ends no other, and is named."""
 
 import json
 from pathlib import Path

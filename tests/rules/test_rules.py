@@ -141,7 +141,7 @@ def test_promtool_accepts_the_rules(promtool: Callable[..., Any], name: str) -> 
 def test_the_rules_do_what_their_tests_say(
     promtool: Callable[..., Any], prometheus_folder: Path, tmp_path: Path, name: str
 ) -> None:
-    """Every case holds, those that fire and those that must not; `make deep` evaluates all rules in each."""
+    """Every case holds, those that fire and those that must not; `tools/deep` evaluates all rules in each."""
     whole = depth.deep()
     split = split_cases(prometheus_folder / name, tmp_path, every_rule=name in SHORT)
     names = [name] if whole else list(split)

@@ -100,7 +100,7 @@ def test_a_missing_program_is_named(tmp_path: Path) -> None:
 
 def test_whoever_needs_an_image_finds_the_command() -> None:
     """It stands where an image must be named; that none is published yet is said on one page alone."""
-    command = "make docker-image IMAGE=registry.example/inference-cost-exporter"
+    command = "tools/docker-image registry.example/inference-cost-exporter"
     chart = "deploy/helm/inference-cost-exporter"
     for name in (
         f"{chart}/values.yaml",

@@ -4,7 +4,7 @@
 
 Prints both, and what a client's measurement adds to a request's time, by the server's own sums: it has one
 request at a time. Fails where the exporter's bounds do not hold the share by these sums, where a client has a
-first token before the server, or another mean of the later ones. Run by `make test-vllm`.
+first token before the server, or another mean of the later ones. Run by `tests/vllm/run`.
 """
 
 import http.client

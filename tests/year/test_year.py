@@ -19,7 +19,7 @@ from tests.year.run import Year
 def year_moments() -> Iterator[YearTick]:
     """Ticks of 10 s around each event and on a calm morning, of 10 minutes in autumn, of hours elsewhere.
 
-    Those of 10 minutes are cut by the minute, longer ones than an hour by the hour. `make deep` takes eight
+    Those of 10 minutes are cut by the minute, longer ones than an hour by the hour. `tools/deep` takes eight
     times as many; `python -m benchmarks.year` takes all of the year at 10 s.
     """
     if deep():

@@ -34,7 +34,7 @@ def test_the_page_is_what_the_schema_says() -> None:
     assert (ROOT / "docs" / "configuration.md").read_bytes() == documentation().encode()
 
 
-@pytest.mark.nightly  # `make lint` runs it
+@pytest.mark.nightly  # `tools/lint` runs it
 def test_the_generator_finds_stale_pages() -> None:
     """`--check` writes nothing and passes on a fresh tree."""
     done = subprocess.run(

@@ -172,6 +172,6 @@ def test_an_image_that_nobody_named_is_told(helm: str, *, demo: bool) -> None:
 
     assert (
         "image.repository: build the image and push it where your nodes can pull it "
-        "(make docker-image IMAGE=registry.example/inference-cost-exporter), "
+        "(tools/docker-image registry.example/inference-cost-exporter), "
         "then name it: --set image.repository=registry.example/inference-cost-exporter"
     ) in message

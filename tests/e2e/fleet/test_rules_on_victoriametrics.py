@@ -40,7 +40,7 @@ LEFT_OUT: Final[dict[str, dict[str, str]]] = {
 """By case (file and number): queries or alerts that cannot be told to vmalert-tool, or all (`*`), and why."""
 
 MOST_FLUSHES: Final = 120
-"""`make nightly` runs longer cases, and those that add nothing to the others: four minutes of a core."""
+"""`tools/nightly` runs longer cases, and those that add nothing to the others: four minutes of a core."""
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -92,7 +92,7 @@ def test_what_the_long_cases_alone_hold_is_said(measured: Callable[[str], None])
     missing = every - {item for case in chosen for item in extents[case].covered}
     measured(
         f"VictoriaMetrics: {len(chosen)} of {len(CASES)} cases of the rules;"
-        f" {len(missing)} of {len(every)} rules and answers are in long ones alone: `make nightly`"
+        f" {len(missing)} of {len(every)} rules and answers are in long ones alone: `tools/nightly`"
     )
 
     assert {kind for kind, _, _ in every} == {"rule", "record", "alert"}

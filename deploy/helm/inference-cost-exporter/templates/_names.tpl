@@ -66,7 +66,7 @@ annotations:
 {{- define "exporter.image" -}}
 {{- $image := .Values.image -}}
 {{- if not $image.repository -}}
-{{- fail (printf "image.repository: build the image and push it where your nodes can pull it (make docker-image IMAGE=registry.example/inference-cost-exporter), then name it: --set image.repository=registry.example/inference-cost-exporter (tag %s unless image.tag says another)" .Chart.AppVersion) -}}
+{{- fail (printf "image.repository: build the image and push it where your nodes can pull it (tools/docker-image registry.example/inference-cost-exporter), then name it: --set image.repository=registry.example/inference-cost-exporter (tag %s unless image.tag says another)" .Chart.AppVersion) -}}
 {{- end -}}
 {{- $repository := $image.repository -}}
 {{- with default $image.registry (.Values.global).imageRegistry -}}
