@@ -125,7 +125,6 @@ def test_locks_pin_hashes_and_name_no_index() -> None:
         "develop",
         "browser",
         "charts",
-        "draw",
         "focus",
         "image",
         "llama",
