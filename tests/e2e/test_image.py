@@ -120,7 +120,7 @@ def test_every_package_is_built_for_both_architectures() -> None:
 
 
 def test_the_bill_of_materials_is_the_lock(tmp_path: Path) -> None:
-    """`tools/sbom`: each pinned package with its version and hashes, and the exporter as what they are for."""
+    """`tools/sbom`: each pinned package with its version and hashes, and the exporter as their subject."""
     subprocess.run(["tools/sbom", tmp_path / "sbom.json"], cwd=ROOT, check=True, capture_output=True)
     bill = json.loads((tmp_path / "sbom.json").read_text(encoding="utf-8"))
     assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == (

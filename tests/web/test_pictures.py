@@ -15,7 +15,8 @@ def test_pictures_are_of_the_page_as_it_is() -> None:
     """Of the same bytes of HTML; if they differ, `tools/pictures` takes them anew. Look at each then."""
     taken = json.loads((IMAGES / MANIFEST).read_text(encoding="utf-8"))
 
-    assert [name for name, page in manifest().items() if taken.get(name) != page] == [], "run `tools/pictures`"
+    changed = [name for name, page in manifest().items() if taken.get(name) != page]
+    assert changed == [], "run `tools/pictures`"
     assert taken.keys() == manifest().keys()
 
 
