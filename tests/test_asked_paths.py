@@ -1,10 +1,5 @@
-"""How the program asks for a path: never so that a folder of somebody else's ends it.
+"""A folder of somebody else's ends no question for a path: `tests/test_house.py` has what asks none."""
 
-Before Python 3.14, `Path.exists` and its like raise PermissionError where a folder may not be entered, and
-`Path.resolve` an error of its own where links lead in a circle. `os.path` has functions that say no instead.
-"""
-
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -14,36 +9,6 @@ import pytest
 from tests import unprivileged
 
 ROOT = Path(__file__).parents[1]
-RAISING = {"exists", "is_dir", "is_file", "is_fifo", "is_mount", "is_socket", "is_symlink", "resolve"}
-
-
-def raising(source: str) -> list[tuple[int, str]]:
-    """Calls of these methods in a module, by line."""
-    if not any(f".{method}" in source for method in RAISING):
-        return []
-    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
-    methods = ((call.lineno, call.func) for call in calls if isinstance(call.func, ast.Attribute))
-    return [
-        (line, method.attr)
-        for line, method in methods
-        if method.attr in RAISING and ast.unparse(method.value) != "os.path"
-    ]
-
-
-def test_nothing_asks_a_path_what_raises() -> None:
-    """`os.path.exists`, `isdir`, `isfile`, `lexists` and `realpath` are asked instead."""
-    paths = {
-        str(module.relative_to(ROOT)): calls
-        for module in sorted((ROOT / "exporter").rglob("*.py"))
-        if (calls := raising(module.read_text(encoding="utf-8")))
-    }
-    assert paths == {}
-
-
-def test_the_check_can_fail() -> None:
-    """It sees a call on anything, and no function of `os.path`."""
-    source = "if (path / 'x').exists():\n    os.path.exists(path.parent.resolve())\n"
-    assert raising(source) == [(1, "exists"), (2, "resolve")]
 
 
 @pytest.mark.parametrize(

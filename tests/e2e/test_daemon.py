@@ -66,7 +66,7 @@ FIVE_PACKAGES = {"pynvml", "prometheus_client", "psutil", "httpx", "yaml"}
 
 
 def test_the_daemon_runs_on_the_five_packages(tmp_path: Path, host: FakeNvml) -> None:
-    """A daemon with a server over TLS imports each of them; `tests/test_layers.py` has the place of each."""
+    """A daemon with a server over TLS imports each of them; import-linter has their places."""
     config = f"{PRICED}servers: [{{name: chat, url: 'https://127.0.0.1:{free_port()}/metrics', gpus: [0]}}]\n"
     daemon = Daemon(tmp_path, config, host.environment())
     daemon.begin = lambda python, *argv: [python, "-X", "importtime", *argv]
