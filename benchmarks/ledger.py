@@ -34,8 +34,8 @@ from exporter.cost.postings import (
 from exporter.cost.state import Carry, EndpointState, GpuState, ModelState, ServerState, State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import KINDS, Gpu, Holder, SeriesColumns, digest
+from tests.kit.units import SECOND
 
-SECOND = 10**9
 TICK = 10 * SECOND
 START = 1_793_491_200 * SECOND
 RUNS = 5

@@ -27,7 +27,7 @@ from exporter.sampler.sampler import Sampler
 from exporter.sources.gather import Gatherer
 from exporter.sources.server import ServerSource, Target, shared_client
 from exporter.units import NANOSECONDS_PER_SECOND
-from tests.clocks import START, ManualClock
+from tests.kit.clock import START, ManualClock
 from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeNvmlSource, FakeProcessMetrics, inline, plan
 
 PAGE = """\

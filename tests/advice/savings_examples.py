@@ -12,9 +12,9 @@ from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.cost.postings import CostOwner, OwnerPhase, Phase
 from exporter.readings import Gpu, ServerKey, TokenKind
 from exporter.tariff.rate import PriceBasis
+from tests.kit.units import GIB
 
 DOLLAR, HOUR = 10**12, 3600 * 10**9
-GIB = 2**30
 MONDAY = 1_793_577_600 // 3600
 """Hour of 2026-11-02T00:00:00Z, a Monday."""
 WEEK = 168

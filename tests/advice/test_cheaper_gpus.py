@@ -11,7 +11,8 @@ from exporter.advice.saving import Advice, IgnoredSaving, Lack, Saving
 from exporter.cost.postings import OTHER, Phase
 from exporter.readings import ServerKey, TokenKind
 from exporter.tariff.hosted import HostedPrice
-from tests.advice.savings_examples import DOLLAR, FREE, GIB, HOUR, MONDAY, WEEK, SavingsHost, policy
+from tests.advice.savings_examples import FREE, MONDAY, WEEK, SavingsHost, policy
+from tests.kit.units import DOLLAR, GIB, HOUR
 
 BIG = ServerKey("llm", "big")
 SMALL = ServerKey("llm", "small")

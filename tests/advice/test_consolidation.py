@@ -9,7 +9,8 @@ from exporter.advice.kinds import advice
 from exporter.advice.saving import IgnoredSaving, Lack, Saving
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
-from tests.advice.savings_examples import DOLLAR, GIB, HOUR, WEEK, SavingsHost, policy
+from tests.advice.savings_examples import WEEK, SavingsHost, policy
+from tests.kit.units import DOLLAR, GIB, HOUR
 
 BIG = ServerKey("llm", "big")
 EMBED = ServerKey("llm", "embed")

@@ -9,7 +9,7 @@ from exporter.advice.explanation import ModelAccount, UnitCost, break_even, host
 from exporter.cost.policy import Weights
 from exporter.cost.postings import Phase
 from exporter.tariff.hosted import HostedPrice
-from tests.cost.readings import DOLLAR, HOUR
+from tests.kit.units import DOLLAR, HOUR
 
 MONEY: dict[Phase, int] = {
     "prefill": 2 * DOLLAR,

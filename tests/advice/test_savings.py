@@ -11,7 +11,8 @@ from exporter.advice.saving import IgnoredSaving, Lack, Rest, Saving, SavingKind
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import PriceBasis
-from tests.advice.savings_examples import ARCHIVE, CHAT, DOLLAR, FREE, HOUR, MONDAY, WEEK, SavingsHost, policy
+from tests.advice.savings_examples import ARCHIVE, CHAT, FREE, MONDAY, WEEK, SavingsHost, policy
+from tests.kit.units import DOLLAR, HOUR
 
 
 def only(host: SavingsHost) -> Saving:

@@ -16,8 +16,9 @@ from exporter.advice.saving import SAVING_KINDS, Advice, IgnoredSaving, Saving
 from exporter.cost.postings import Phase
 from exporter.readings import ServerKey
 from exporter.tariff.hosted import HostedPrice
-from tests.advice.savings_examples import DOLLAR, FREE, HOUR, WEEK, SavingsHost, policy
+from tests.advice.savings_examples import FREE, WEEK, SavingsHost, policy
 from tests.depth import examples
+from tests.kit.units import DOLLAR, HOUR
 from tests.nightly import daily
 
 SERVERS = tuple(ServerKey("llm", f"server-{number}") for number in range(4))

@@ -14,17 +14,9 @@ from exporter.cli import terminal
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.report import MonthOptions, report_month
 from tests.cli.test_terminal import Screen, SteppedClock
-from tests.finance.fleet.ledger_files import SetClock
-from tests.finance.prometheus.test_month import (
-    ENDS,
-    NOVEMBER,
-    NOW,
-    OCTOBER,
-    SECOND,
-    Server,
-    cell,
-    names,
-)
+from tests.finance.prometheus.test_month import ENDS, NOVEMBER, NOW, OCTOBER, Server, cell, names
+from tests.kit.clock import clock_at
+from tests.kit.units import SECOND
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -74,7 +66,7 @@ def shown(
     monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setattr(terminal, "SystemClock", SteppedClock)
     options = MonthOptions(None, None, "2026-10", "json", FleetSource([address]))
-    assert report_month(options, SetClock(NOW * SECOND)) == 0
+    assert report_month(options, clock_at(NOW * SECOND)) == 0
     assert json.loads(capsys.readouterr().out)["total"]["dollars"] == 100.25
     return stream.getvalue()
 

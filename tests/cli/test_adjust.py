@@ -18,12 +18,9 @@ from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Gpu
+from tests.kit.units import DAY, NOVEMBER, SECOND
 
 ROOT = Path(__file__).parents[2]
-SECOND = 10**9
-NOVEMBER = 1_793_491_200 * SECOND
-"""2026-11-01T00:00:00Z."""
-DAY = 86_400 * SECOND
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 INVOICE = "invoice 4711: 2 h of a host that never started"
 NAME_IT = "; name the daemon's ledger with --ledger.path or --config.file\n"

@@ -11,10 +11,10 @@ from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Gpu
-from tests.cli.test_adjust import DAY, NOVEMBER, SECOND, Clock
+from tests.cli.test_adjust import Clock
+from tests.kit.units import DAY, DOLLAR, NOVEMBER, SECOND
 
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
-DOLLAR = 10**12
 UNDO = "if that is not meant, enter {} with another reason"
 Enter = Callable[..., tuple[str, list[str]]]
 

@@ -17,9 +17,10 @@ from exporter.cost.state import GpuState, State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu, Holder
 from exporter.tariff.rate import PriceBasis
-from tests.ledger.ticks import HOUR, NOVEMBER, UNALLOCATED_OWNER, StillClock
+from tests.kit.clock import clock_at
+from tests.kit.units import DOLLAR, HOUR, NOVEMBER
+from tests.ledger.ticks import UNALLOCATED_OWNER
 
-DOLLAR = 10**12
 ARCHIVE = CostOwner("archive", "records", "llm", "archive-13b", "")
 CONFIG = """\
 discovery: {cloud: off, kubernetes: off}
@@ -33,7 +34,7 @@ def metered(
 ) -> int:
     """A ledger of a free GPU and one of a silent server, at 4 dollars an hour. Returns its end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    clock = StillClock()
+    clock = clock_at()
     ledger = Ledger.open(path, clock)
     free, server_gpu = Gpu(f"{path.parent.name}-0", "H100"), Gpu(f"{path.parent.name}-1", "H100")
     gpus = {
@@ -55,7 +56,7 @@ def metered(
 
 
 def document(options: AdviseOptions, now: int, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    assert advise(options, StillClock(now)) == 0
+    assert advise(options, clock_at(now)) == 0
     parsed: dict[str, Any] = json.loads(capsys.readouterr().out)
     return parsed
 
@@ -111,7 +112,7 @@ def test_a_muted_finding(tmp_path: Path, config: Path, capsys: pytest.CaptureFix
         "    - {kind: deserted, server: archive-*, reason: standby, until: 2027-01-01}\n"
     )
 
-    assert advise(AdviseOptions(config, ledger, 336, as_json=False), StillClock(now)) == 0
+    assert advise(AdviseOptions(config, ledger, 336, as_json=False), clock_at(now)) == 0
 
     out = capsys.readouterr().out
     assert out.startswith("savings at present prices: 3,650.00 dollars a month\n")
@@ -146,7 +147,7 @@ def test_a_terminal_of_80_columns(tmp_path: Path, config: Path, capsys: pytest.C
         now = metered(tmp_path / "fleet" / name / "ledger.db", 48)
     fleet = FleetSource((tmp_path / "fleet",))
 
-    assert advise(AdviseOptions(config, None, 336, as_json=False, fleet=fleet), StillClock(now)) == 0
+    assert advise(AdviseOptions(config, None, 336, as_json=False, fleet=fleet), clock_at(now)) == 0
 
     lines = capsys.readouterr().out.splitlines()
     commands = [line for line in lines if line.startswith("   Why: inference-cost-exporter ")]
@@ -197,7 +198,7 @@ def test_an_hour_of_history(tmp_path: Path, config: Path, capsys: pytest.Capture
 
 def test_no_ledger(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Status 1, with the remedy."""
-    assert advise(AdviseOptions(config, tmp_path / "none.db", 336, as_json=True), StillClock()) == 1
+    assert advise(AdviseOptions(config, tmp_path / "none.db", 336, as_json=True), clock_at()) == 1
 
     assert "name the daemon's ledger with --ledger.path" in capsys.readouterr().err
 
@@ -211,7 +212,7 @@ def test_what_is_missing_is_of_all_days_of_the_window(
     now = metered(ledger, 24)
     options = AdviseOptions(config, None, 336, as_json=True, fleet=FleetSource((tmp_path / "fleet",)))
 
-    assert advise(options, StillClock(now)) == 0
+    assert advise(options, clock_at(now)) == 0
     written = capsys.readouterr().err
     assert "INCOMPLETE: 1 of 1 hosts" in written
     assert "48.0000 hours" in written
@@ -225,7 +226,7 @@ def test_a_fleet_that_has_nothing_of_these_days(
     fleet = FleetSource((tmp_path / "fleet",))
     options = AdviseOptions(config, None, 336, as_json=True, fleet=fleet)
 
-    assert advise(options, StillClock(now + 60 * 24 * HOUR)) == 1
+    assert advise(options, clock_at(now + 60 * 24 * HOUR)) == 1
     assert "no ledger has anything of these days" in capsys.readouterr().err
 
 
@@ -237,7 +238,7 @@ def test_estimates_of_a_fleet_are_marked(
     now = metered(tmp_path / "fleet" / "b" / "ledger.db", 48)
     fleet = FleetSource((tmp_path / "fleet",))
 
-    assert advise(AdviseOptions(config, None, 336, as_json=False, fleet=fleet), StillClock(now)) == 0
+    assert advise(AdviseOptions(config, None, 336, as_json=False, fleet=fleet), clock_at(now)) == 0
     assert capsys.readouterr().out.count("Price: an estimate, neither configured nor a list price.") == 2
 
     printed = document(AdviseOptions(config, None, 336, as_json=True, fleet=fleet), now, capsys)
@@ -258,7 +259,7 @@ def test_what_is_missing_of_a_fleet_is_told(
     (fleet / "b.db").write_bytes(b"none")
     source = FleetSource((fleet,), skip_unreadable=True)
 
-    assert advise(AdviseOptions(config, None, 336, as_json=True, fleet=source), StillClock(now)) == 0
+    assert advise(AdviseOptions(config, None, 336, as_json=True, fleet=source), clock_at(now)) == 0
 
     captured = capsys.readouterr()
     assert json.loads(captured.out)["savings"]
@@ -279,7 +280,7 @@ def test_a_statement_has_no_hours(tmp_path: Path, config: Path, capsys: pytest.C
     capsys.readouterr()
     fleet = FleetSource((ledger.parent,))
 
-    assert advise(AdviseOptions(config, None, 336, as_json=True, fleet=fleet), StillClock(now)) == 1
+    assert advise(AdviseOptions(config, None, 336, as_json=True, fleet=fleet), clock_at(now)) == 1
 
     assert "2026-10-20/2026-11-03 needs the ledgers" in capsys.readouterr().err
 

@@ -15,11 +15,10 @@ from typing import NamedTuple
 import pytest
 
 from exporter.cli import main
-from tests.finance.fleet.host_months import DOLLAR, HOUR, OCTOBER
 from tests.finance.fleet.ledger_files import MeteredHost, october
+from tests.kit.units import DAY, DOLLAR, OCTOBER
 from tests.nightly import daily
 
-DAY = 24 * HOUR
 COMPLETE = "Nothing is missing"
 FOLDERS = 60
 

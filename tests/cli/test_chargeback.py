@@ -11,10 +11,9 @@ import pytest
 
 from exporter.cli import main
 from exporter.cli.report import ChargebackOptions, report_chargeback
-from tests.finance.fleet.host_months import DOLLAR, HOUR, NOVEMBER
-from tests.finance.fleet.ledger_files import MeteredHost, SetClock, october
-
-DAY = 24 * HOUR
+from tests.finance.fleet.ledger_files import MeteredHost, october
+from tests.kit.clock import clock_at
+from tests.kit.units import DOLLAR, HOUR, NOVEMBER
 
 
 @pytest.fixture
@@ -97,7 +96,7 @@ def test_a_table_and_csv_by_day(source: str, capsys: pytest.CaptureFixture[str])
 def test_a_period_that_goes_on(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Since a day, up to now: the metered part of its days."""
     options = ChargebackOptions(None, path)
-    clock = SetClock(NOVEMBER + 20 * HOUR)
+    clock = clock_at(NOVEMBER + 20 * HOUR)
     assert report_chargeback(options, clock) == 0
     assert capsys.readouterr().out.startswith("2026-11 to date, ledger ")
 

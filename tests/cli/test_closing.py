@@ -14,10 +14,11 @@ from exporter.cost.postings import GpuTimePosting, LateCharges, MoneyPosting, Ow
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
-from tests.finance.fleet.host_months import CHAT, DOLLAR, HOUR, LENGTH, OCTOBER
-from tests.finance.fleet.ledger_files import MeteredHost, SetClock, october
+from tests.finance.fleet.host_months import CHAT
+from tests.finance.fleet.ledger_files import MeteredHost, october
+from tests.kit.clock import clock_at
+from tests.kit.units import DOLLAR, HOUR, NOVEMBER, OCTOBER
 
-NOVEMBER = OCTOBER + LENGTH
 IDLE = OwnerPhase(CHAT, "idle")
 
 
@@ -47,7 +48,7 @@ def close(folder: Path, output: Path) -> int:
 
 def price_comes_late(file: Path) -> None:
     """The daemon charges the two hours with 6 dollars."""
-    ledger = Ledger.open(file, SetClock(NOVEMBER + HOUR))
+    ledger = Ledger.open(file, clock_at(NOVEMBER + HOUR))
     unit = Gpu("GPU-b", "H100")
     start = NOVEMBER - 2 * HOUR
     money = (MoneyPosting(unit, "rent", "configured", IDLE, 6 * DOLLAR),)
@@ -64,7 +65,7 @@ def adjustment_is_posted(file: Path) -> None:
     """A person enters a refund of 3 dollars, and the daemon posts it at its next tick."""
     arguments = ["--amount=-3", "--date=2026-10-31", "--product=chat", "--team=assistants"]
     assert main(["adjust", *arguments, "--reason=invoice 4711", f"--ledger.path={file}"]) == 0
-    ledger = Ledger.open(file, SetClock(NOVEMBER + HOUR))
+    ledger = Ledger.open(file, clock_at(NOVEMBER + HOUR))
     ledger.post(Postings(NOVEMBER + HOUR, day="2026-11-01"), State(wall=NOVEMBER + HOUR, accrued=31 * DOLLAR))
     ledger.close()
 
@@ -199,7 +200,7 @@ def test_a_month_that_goes_on_is_not_closed(
     options = MonthOptions(
         month="2026-10", fleet=FleetSource([folder]), close=True, output=tmp_path / "x.json"
     )
-    assert report_month(options, SetClock(NOVEMBER - HOUR)) == 1
+    assert report_month(options, clock_at(NOVEMBER - HOUR)) == 1
     assert "2026-10 is not over: close it from 2026-11-01T00:00:00Z on" in capsys.readouterr().err
 
     arguments = [
@@ -238,10 +239,10 @@ def test_a_month_that_goes_on_in_one_of_its_zones_is_not_closed(
     source = FleetSource([folder], mixed_zones=True)
     options = MonthOptions(month="2026-10", fleet=source, close=True, output=statement)
 
-    assert report_month(options, SetClock(NOVEMBER + 7 * HOUR - 1)) == 1
+    assert report_month(options, clock_at(NOVEMBER + 7 * HOUR - 1)) == 1
     assert "2026-10 is not over: close it from 2026-11-01T07:00:00Z on" in capsys.readouterr().err
     assert not statement.exists()
-    assert report_month(options, SetClock(NOVEMBER + 7 * HOUR)) == 0
+    assert report_month(options, clock_at(NOVEMBER + 7 * HOUR)) == 0
 
 
 @pytest.mark.parametrize(
@@ -297,7 +298,7 @@ def test_a_month_whose_late_prices_are_still_being_charged_says_so(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of two hours the last tick charged one with 3 dollars; the next tick has none to charge."""
-    ledger = Ledger.open(folder / "b.db", SetClock(NOVEMBER + HOUR))
+    ledger = Ledger.open(folder / "b.db", clock_at(NOVEMBER + HOUR))
     unit, start = Gpu("GPU-b", "H100"), NOVEMBER - 2 * HOUR
     money = (MoneyPosting(unit, "rent", "configured", IDLE, 3 * DOLLAR),)
     times = (GpuTimePosting(unit, IDLE, HOUR, chargeable=0),)

@@ -14,13 +14,12 @@ from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
+from tests.kit.units import DAY, SECOND
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text(encoding="utf-8")
 SECTION = PAGE.partition("## Correct a month\n")[2].partition("\n## ")[0]
 ID = "9d0f5c1e-5d0c-4f43-9b0a-7c6f2a1f8e55"
 PROCESS = "process 2041"
-SECOND = 10**9
-DAY = 24 * 3600 * SECOND
 OCTOBER_END = 1_793_491_200 * SECOND
 """2026-11-01T00:00:00Z."""
 

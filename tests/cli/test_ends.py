@@ -14,11 +14,10 @@ import pytest
 
 from exporter.cli import main
 from exporter.finance.prometheus.nodes import SCRAPES
-from tests.finance.fleet.host_months import DOLLAR, HOUR, OCTOBER, SECOND
 from tests.finance.fleet.ledger_files import MeteredHost, october
 from tests.finance.fleet.test_statement_schema import VALIDATOR
+from tests.kit.units import DOLLAR, HOUR, MINUTE, OCTOBER, SECOND
 
-MINUTE = 60 * SECOND
 KNOWN = (
     "Nothing is missing: each host is metered and priced for all of its time until its end, which is known."
 )

@@ -27,8 +27,8 @@ from exporter.demo.host import SimulatedHost
 from exporter.demo.timeline import Timeline
 from exporter.tariff.csv_tables import BUNDLED
 from tests.cli.test_terminal import Screen
-from tests.clocks import NOON
 from tests.demo.demo_history import DemoHistory
+from tests.kit.clock import NOON
 from tests.reports.test_host_status import answer
 
 pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(600)]  # a busy machine

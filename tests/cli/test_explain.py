@@ -23,11 +23,8 @@ from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Gpu
+from tests.kit.units import DOLLAR, HOUR, MINUTE, SECOND
 
-SECOND = 10**9
-MINUTE = 60 * SECOND
-HOUR = 60 * MINUTE
-DOLLAR = 10**12
 NOON = (1_793_491_200 + 12 * 3600) * SECOND
 """2026-11-01T12:00:00Z."""
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")

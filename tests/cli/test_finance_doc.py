@@ -37,6 +37,7 @@ from exporter.metrics.table import METRICS
 from exporter.readings import Gpu
 from tests.cli.test_correction_doc import Clock
 from tests.finance.prometheus.test_month import Answered, Server
+from tests.kit.units import DAY, DOLLAR, OCTOBER, SECOND
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "finance.md").read_text(encoding="utf-8")
@@ -44,11 +45,6 @@ DATA_FOLDER = "/var/lib/inference-cost-exporter"
 ARCHIVE = "/srv/archive"
 PROMETHEUS = "http://prometheus:9090"
 STATEMENT = "statement-2026-10.json"
-SECOND = 10**9
-DAY = 86_400 * SECOND
-OCTOBER = (1_793_491_200 - 31 * 86_400) * SECOND
-"""2026-10-01T00:00:00Z."""
-DOLLAR = 10**12
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 SEARCH = CostOwner("search", "retrieval", "", "embed", "bge")
 NO_ONE = CostOwner(UNASSIGNED, UNASSIGNED, "", UNALLOCATED, "")

@@ -14,9 +14,9 @@ import pytest
 
 from exporter.cli import main
 from exporter.units import NANOSECONDS_PER_SECOND
-from tests.clocks import ManualClock
 from tests.demo.demo_history import demo_history
 from tests.docs.markdown import ROOT
+from tests.kit.clock import ManualClock
 
 PAGE: Final = ROOT / "docs" / "finance.md"
 CLOSING: Final = int(datetime(2026, 11, 4, 9, tzinfo=UTC).timestamp())

@@ -8,8 +8,8 @@ import pytest
 
 from exporter.cli import main
 from tests.finance.fleet.aws_bill import instance, row, story, written
-from tests.finance.fleet.host_months import DOLLAR, HOUR, OCTOBER
 from tests.finance.fleet.ledger_files import MeteredHost, october
+from tests.kit.units import DOLLAR, HOUR, OCTOBER
 
 INVOICES = Path(__file__).parents[1] / "finance" / "invoices"
 

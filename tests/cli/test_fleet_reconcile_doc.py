@@ -10,8 +10,9 @@ import pytest
 
 from exporter.cli import main
 from tests.finance.fleet.aws_bill import story, written
-from tests.finance.fleet.host_months import DOLLAR, HOUR, OCTOBER
-from tests.finance.fleet.ledger_files import MeteredHost, SetClock, october
+from tests.finance.fleet.ledger_files import MeteredHost, october
+from tests.kit.clock import clock_at
+from tests.kit.units import DOLLAR, HOUR, OCTOBER
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reconcile.md").read_text(encoding="utf-8")
 SECTION = PAGE.partition("## One bill for a fleet\n")[2].partition("\n## ")[0]
@@ -43,7 +44,7 @@ def test_the_page_sets_a_fleet_against_one_bill(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the third of November."""
-    monkeypatch.setattr("exporter.cli.reconcile.SystemClock", lambda: SetClock(OCTOBER + 33 * 24 * HOUR))
+    monkeypatch.setattr("exporter.cli.reconcile.SystemClock", lambda: clock_at(OCTOBER + 33 * 24 * HOUR))
     monkeypatch.chdir(tmp_path)
     written(story(), Path("focus-2026-10.csv"))
     fleet(tmp_path / "archive")

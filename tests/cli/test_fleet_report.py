@@ -11,8 +11,10 @@ from exporter.cli.report import MonthOptions, report_month
 from exporter.cost.postings import GpuTimePosting, OwnerPhase, Postings, Segment
 from exporter.cost.state import State
 from exporter.readings import UNCOUNTED
-from tests.finance.fleet.host_months import CHAT, DOLLAR, HOUR, OCTOBER
-from tests.finance.fleet.ledger_files import MeteredHost, SetClock, october
+from tests.finance.fleet.host_months import CHAT
+from tests.finance.fleet.ledger_files import MeteredHost, october
+from tests.kit.clock import clock_at
+from tests.kit.units import DOLLAR, HOUR, OCTOBER
 
 
 @pytest.fixture
@@ -117,7 +119,7 @@ def test_a_month_that_no_ledger_has(folder: Path, capsys: pytest.CaptureFixture[
 def test_the_current_month_goes_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On the 20th of October all three are to date."""
     options = MonthOptions(form="json", fleet=FleetSource([folder]))
-    assert report_month(options, SetClock(OCTOBER + 468 * HOUR)) == 0
+    assert report_month(options, clock_at(OCTOBER + 468 * HOUR)) == 0
     document = json.loads(capsys.readouterr().out)
 
     assert (document["month"], document["to_date"]) == ("2026-10", True)

@@ -18,7 +18,9 @@ from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
-from tests.ledger.ticks import NOVEMBER, SECOND, StillClock, accrued, money, tick, tokens
+from tests.kit.clock import clock_at
+from tests.kit.units import NOVEMBER, SECOND
+from tests.ledger.ticks import accrued, money, tick, tokens
 
 NOON = NOVEMBER + 12 * 3600 * SECOND
 MONTH = "--month=2026-11"
@@ -28,7 +30,7 @@ MONTH = "--month=2026-11"
 def ledger(tmp_path: Path) -> Iterator[Path]:
     """The ledger of a daemon that runs: 12.34 dollars of one phase, and some tokens."""
     path = tmp_path / "ledger.db"
-    running = Ledger.open(path, StillClock(NOON))
+    running = Ledger.open(path, clock_at(NOON))
     posted = tick(NOVEMBER + 10 * SECOND, money(12_340_000_000_000), tokens=(tokens(5000),))
     running.post(posted, accrued(posted))
     yield path
@@ -61,7 +63,7 @@ def test_the_month_that_goes_on_is_that_of_the_time_zone(
     """At 14:00 of 31 October in UTC it is November in Kiritimati, 14 hours ahead; days end there."""
     file = tmp_path / "ice.yaml"
     file.write_text(f"timezone: Pacific/Kiritimati\nledger: {{path: {ledger}}}\n")
-    clock = StillClock(NOVEMBER - 10 * 3600 * SECOND)
+    clock = clock_at(NOVEMBER - 10 * 3600 * SECOND)
     assert write_focus(FocusOptions(file, None, None, None), clock) == 0
     assert rows(capsys.readouterr().out)[0] == ("12.34", "0.0", "GPU-Hours", "2026-11-01T10:00:00Z")
 
@@ -149,7 +151,7 @@ def test_a_device_is_written_to_and_stays_one(ledger: Path, tmp_path: Path) -> N
 def test_a_reader_that_has_seen_enough_gets_no_traceback(tmp_path: Path) -> None:
     """`| head` ends the report with exit status 1 and silence."""
     path = tmp_path / "ledger.db"
-    running = Ledger.open(path, StillClock(NOON))
+    running = Ledger.open(path, clock_at(NOON))
     many = (money(1, CostOwner("p", "t", "n", f"server-{number}", "m")) for number in range(2000))
     posted = tick(NOVEMBER + 10 * SECOND, *many)
     running.post(posted, accrued(posted))
@@ -167,7 +169,7 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(tmp_path: Path) -> None
 def test_labels_like_formulas_are_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They are written as they are; whoever opens the file in a spreadsheet has been told."""
     path = tmp_path / "ledger.db"
-    running = Ledger.open(path, StillClock(NOON))
+    running = Ledger.open(path, clock_at(NOON))
     owner_phase = OwnerPhase(CostOwner("p", "t", "n", "s", "=1+1"), "idle")
     paid = MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", owner_phase, 10**12)
     segment = Segment(NOVEMBER, NOVEMBER + 10 * SECOND, "2026-11", "2026-11-01", 10**12, (paid,), ())
@@ -189,7 +191,7 @@ def test_labels_like_formulas_are_told_of(tmp_path: Path, capsys: pytest.Capture
 
 def test_an_adjustment_is_a_row_once_it_is_posted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Entered beside the daemon, it is in no sum until the next tick; then 12.34 - 2.34 = 10 dollars."""
-    path, clock = tmp_path / "ledger.db", StillClock(NOON)
+    path, clock = tmp_path / "ledger.db", clock_at(NOON)
     running = Ledger.open(path, clock)
     first, second = (tick(NOVEMBER + end * SECOND, money(6_170_000_000_000)) for end in (10, 20))
     running.post(first, accrued(first))

@@ -17,10 +17,10 @@ from exporter.cli.focus import HostRows
 from exporter.finance.fleet.record import HostMonth
 from exporter.finance.focus.dataset import FocusForm
 from exporter.tariff.period import Period
-from tests.finance.fleet.host_months import HOUR, LENGTH, OCTOBER
+from tests.finance.fleet.host_months import LENGTH
 from tests.finance.fleet.ledger_files import MeteredHost, october
+from tests.kit.units import DOLLAR, HOUR, OCTOBER
 
-DOLLAR = 10**12
 MONTH = "--month=2026-10"
 
 

@@ -15,10 +15,10 @@ import pytest
 from exporter.cli import main
 from exporter.cost.postings import Postings
 from exporter.cost.state import State
-from tests.finance.fleet.host_months import DOLLAR, EMBED, HOUR, OCTOBER
+from tests.finance.fleet.host_months import EMBED
 from tests.finance.fleet.ledger_files import MeteredHost
+from tests.kit.units import DAY, DOLLAR, HOUR, OCTOBER
 
-DAY = 24 * HOUR
 HALF = HOUR // 2
 
 

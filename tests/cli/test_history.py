@@ -14,11 +14,10 @@ import pytest
 from exporter.cli import fleet_source, main
 from exporter.cli.history import HistoryOptions, history
 from exporter.finance.prometheus.client import PrometheusClient
-from tests.clocks import START, ManualClock
 from tests.finance.history.answers import FakePrometheus
+from tests.kit.clock import START, ManualClock
+from tests.kit.units import HOUR
 
-SECOND = 10**9
-HOUR = 3600 * SECOND
 LAST = START // HOUR
 """The hour that begins now; the last whole one is before it."""
 

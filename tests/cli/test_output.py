@@ -13,10 +13,10 @@ from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Gpu
+from tests.kit.units import SECOND
 from tests.nightly import daily
 
 ROOT = Path(__file__).parents[2]
-SECOND = 10**9
 FULL = "standard output cannot be written: No space left on device\n"
 CLOSED = "standard output cannot be written: Bad file descriptor\n"
 

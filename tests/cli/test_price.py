@@ -20,25 +20,14 @@ from exporter.finance.requests import sheet
 from exporter.ledger.ledger import Ledger
 from exporter.readings import TokenKind
 from exporter.tariff.rate import PriceBasis
-from tests.ledger.ticks import (
-    CHAT,
-    GPU_1,
-    HOUR,
-    NOVEMBER,
-    SECOND,
-    UNALLOCATED_OWNER,
-    StillClock,
-    accrued,
-    money,
-    tick,
-    tokens,
-)
+from tests.kit.clock import clock_at
+from tests.kit.units import DOLLAR, HOUR, NOVEMBER, SECOND
+from tests.ledger.ticks import CHAT, GPU_1, UNALLOCATED_OWNER, accrued, money, tick, tokens
 
 START = NOVEMBER // SECOND
 COST = ATTRIBUTE
 PHASES: tuple[tuple[Phase, int], ...] = (("prefill", 100), ("decode", 300), ("idle", 11))
 KINDS: tuple[tuple[TokenKind, int], ...] = (("prompt", 100), ("generation", 30))
-DOLLAR = 10**12
 TOKYO = "Asia/Tokyo"
 
 
@@ -58,7 +47,7 @@ def metered(
     UTC. Days are those of Tokyo, nine hours ahead, or of UTC.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    clock = StillClock()
+    clock = clock_at()
     ledger = Ledger.open(path, clock)
     ticks = []
     for number in range(since, since + hours):
@@ -255,7 +244,7 @@ def test_more_tokens_than_the_ledger_counted(
 
 def test_time_without_a_price_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Half of the hour's GPUs wait for a price: what requests cost is not all."""
-    clock = StillClock(NOVEMBER + HOUR)
+    clock = clock_at(NOVEMBER + HOUR)
     ledger = Ledger.open(tmp_path / "ledger.db", clock)
     waiting = GpuTimePosting(GPU_1, OwnerPhase(CHAT, "decode"), HOUR, unpriced=True, chargeable=HOUR)
     metered_hour = tick(clock.now, money(400), length=HOUR, gpu_time=(waiting,), tokens=(tokens(3),))
@@ -304,7 +293,7 @@ def test_an_hour_that_goes_on_is_said(
     log = logged(tmp_path / "log.jsonl", {}, {"endTime": START + 3601})
     options = PriceOptions(None, ledger, (log,))
     for minutes, warned in ((61, True), (119, True), (120, False)):
-        clock = StillClock()
+        clock = clock_at()
         clock.now = NOVEMBER + minutes * 60 * SECOND
         assert price(options, clock) == 0
 

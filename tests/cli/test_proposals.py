@@ -10,7 +10,8 @@ from exporter.cli.adjust import AdjustFlags, adjust
 from exporter.cli.arguments import program
 from exporter.readings import Gpu, GpuReading, QuickSource
 from exporter.vendors import NVIDIA
-from tests.corners.simulated_host import HOUR, SECOND, SimulatedHost
+from tests.corners.simulated_host import SimulatedHost
+from tests.kit.units import HOUR, SECOND
 
 OWNERS = """
 ownership: {rules: [{match: {server: chat}, product: chat, team: assistants}]}

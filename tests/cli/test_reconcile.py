@@ -14,12 +14,8 @@ from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, Owne
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
+from tests.kit.units import DOLLAR, HOUR, OCTOBER
 
-SECOND = 10**9
-HOUR = 3600 * SECOND
-DOLLAR = 10**12
-OCTOBER = (1_793_491_200 - 31 * 86_400) * SECOND
-"""2026-10-01T00:00:00Z."""
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 H100 = Gpu("GPU-0", "H100")
 NAME_IT = "; name the daemon's ledger with --ledger.path or --config.file\n"

@@ -14,16 +14,12 @@ from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, Owne
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
+from tests.kit.units import CENT, HOUR, OCTOBER, SECOND
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reconcile.md").read_text(encoding="utf-8")
 SECTION = PAGE.partition("## Example\n")[2].partition("\n## ")[0]
 ID = "9d0f5c1e-5d0c-4f43-9b0a-7c6f2a1f8e55"
 PROCESS = "process 2041"
-SECOND = 10**9
-HOUR = 3600 * SECOND
-CENT = 10**10
-OCTOBER = (1_793_491_200 - 31 * 86_400) * SECOND
-"""2026-10-01T00:00:00Z."""
 NINE = OCTOBER + (32 * 24 + 9) * HOUR
 """2026-11-02T09:00:00Z."""
 

@@ -15,10 +15,8 @@ from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
 from tests.finance.workbook_reader import needs_library, read_workbook
+from tests.kit.units import NOVEMBER, SECOND
 
-SECOND = 10**9
-NOVEMBER = 1_793_491_200 * SECOND
-"""2026-11-01T00:00:00Z."""
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 
 

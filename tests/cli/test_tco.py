@@ -18,11 +18,8 @@ from exporter.cost.state import State
 from exporter.finance.options import scenario as scenario_file
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
+from tests.kit.units import DAY, NOVEMBER, SECOND
 
-SECOND = 10**9
-DAY = 24 * 3600 * SECOND
-NOVEMBER = 1_793_491_200 * SECOND
-"""2026-11-01T00:00:00Z."""
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 
 SCENARIO = """

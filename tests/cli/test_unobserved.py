@@ -10,7 +10,8 @@ from exporter.cli.explain import ExplainOptions, explained
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.reconcile import ReconcileOptions, reconciled
 from exporter.cli.report import ChargebackOptions, MonthOptions, report_chargeback, report_month
-from tests.corners.simulated_host import HOUR, MINUTE, SimulatedHost
+from tests.corners.simulated_host import SimulatedHost
+from tests.kit.units import HOUR, MINUTE
 
 CONFIG = "hardware: [{rented: {dollars_per_gpu_hour: 3.60}}]\n"
 

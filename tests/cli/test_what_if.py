@@ -26,9 +26,10 @@ from exporter.finance.options.choices import choice
 from exporter.ledger.ledger import Ledger
 from exporter.readings import UNKNOWN_LOCATION, Gpu, Holder
 from exporter.tariff.rate import PriceBasis
-from tests.ledger.ticks import CHAT, HOUR, NOVEMBER, SEARCH, StillClock
+from tests.kit.clock import clock_at
+from tests.kit.units import DOLLAR, HOUR, NOVEMBER
+from tests.ledger.ticks import CHAT, SEARCH
 
-DOLLAR = 10**12
 MILLION = 10**6
 CONFIG = """\
 discovery: {cloud: off, kubernetes: off}
@@ -57,7 +58,7 @@ def metered(
 ) -> int:
     """A ledger of one GPU at 4 dollars an hour that generates so many tokens in each. Returns its end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    clock = StillClock()
+    clock = clock_at()
     ledger = Ledger.open(path, clock)
     gpu = Gpu(f"{path.parent.name}-0", "H100")
     gpus = {gpu.uuid: GpuState(gpu, 0, holders=(Holder(owner.key, gpu.uuid),))}
@@ -91,7 +92,7 @@ def options(config: Path, ledger: Path | None, *choices: str, **changes: Any) ->
 
 
 def document(options: AdviseOptions, now: int, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    assert advise(options, StillClock(now)) == 0
+    assert advise(options, clock_at(now)) == 0
     parsed: dict[str, Any] = json.loads(capsys.readouterr().out)
     return parsed
 
@@ -181,7 +182,7 @@ def test_a_statement_has_no_hours(tmp_path: Path, config: Path, capsys: pytest.C
     ):
         fleet = FleetSource((ledger.parent,))
         request = options(config, None, "hosted=1/1", fleet=fleet, hours=days * 24)
-        assert advise(request, StillClock(december)) == 1
+        assert advise(request, clock_at(december)) == 1
         assert message in capsys.readouterr().err
 
 
@@ -195,7 +196,7 @@ def test_one_server(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[
     for pattern in ("embed", "*/embed", "emb*"):
         printed = document(options(config, None, "hosted=1/1", servers=pattern, fleet=source), now, capsys)
         assert (printed["now"]["tokens"], printed["now"]["dollars_per_month"]) == (240, 2920)
-    assert advise(options(config, None, "hosted=1/1", servers="chat", fleet=source), StillClock(now)) == 1
+    assert advise(options(config, None, "hosted=1/1", servers="chat", fleet=source), clock_at(now)) == 1
     assert capsys.readouterr().err == (
         "Nothing is missing: each host is metered and priced for all of its time.\n"
         "no server of the window is called chat; `explain` lists them\n"
@@ -212,7 +213,7 @@ def test_what_is_missing_of_a_fleet_is_told(
     (fleet / "c.db").write_bytes(b"none")
     source = FleetSource((fleet,), skip_unreadable=True)
 
-    assert advise(options(config, None, "hosted=1/1", fleet=source), StillClock(now)) == 0
+    assert advise(options(config, None, "hosted=1/1", fleet=source), clock_at(now)) == 0
 
     captured = capsys.readouterr()
     assert json.loads(captured.out)["now"]["picodollars"] == 72 * 4 * DOLLAR
@@ -250,7 +251,7 @@ def test_too_little(
     ledger = tmp_path / "a" / "ledger.db"
     now = metered(ledger, hours, priced=hours == 1)
 
-    assert advise(options(config, ledger, "hosted=1/1"), StillClock(now)) == 1
+    assert advise(options(config, ledger, "hosted=1/1"), clock_at(now)) == 1
     assert capsys.readouterr() == ("", f"{message}\n")
 
 
@@ -259,7 +260,7 @@ def test_no_figure_at_all(tmp_path: Path, config: Path, capsys: pytest.CaptureFi
     ledger = tmp_path / "a" / "ledger.db"
     now = metered(ledger, 48, tokens=0)
 
-    assert advise(options(config, ledger, "hosted=1/1", "gpu=L40S:1tok/s"), StillClock(now)) == 1
+    assert advise(options(config, ledger, "hosted=1/1", "gpu=L40S:1tok/s"), clock_at(now)) == 1
     lacks = [each["lack"] for each in json.loads(capsys.readouterr().out)["choices"]]
     assert lacks == [
         "no token was counted: there is nothing to buy",
@@ -278,7 +279,7 @@ def test_estimated_prices_are_told(tmp_path: Path, config: Path, capsys: pytest.
     assert printed["now"]["picodollars"] == 2 * 96 * DOLLAR
     assert printed["now"]["estimated_picodollars"] == 96 * DOLLAR
 
-    assert advise(options(config, None, "hosted=1/1", fleet=source, as_json=False), StillClock(now)) == 0
+    assert advise(options(config, None, "hosted=1/1", fleet=source, as_json=False), clock_at(now)) == 0
     assert "2,920.00 of 5,840.00 a month come from estimated prices\n" in capsys.readouterr().out
 
 
@@ -290,7 +291,7 @@ def test_without_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("exporter.cli.ledger_session.location_now", lambda *_: UNKNOWN_LOCATION)
-        assert advise(request, StillClock(now)) == 0
+        assert advise(request, clock_at(now)) == 0
 
     captured = capsys.readouterr()
     assert captured.err.startswith("note: no --config.file given: ")

@@ -11,8 +11,8 @@ import pytest
 
 from exporter.cli import main
 from exporter.clock import SystemClock
-from tests.clocks import NOON
 from tests.demo.demo_history import DemoHistory
+from tests.kit.clock import NOON
 
 pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(300)]  # a busy machine
 

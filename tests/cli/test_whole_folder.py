@@ -19,8 +19,8 @@ import pytest
 
 from exporter.cli import main
 from exporter.finance.fleet import archives
-from tests.finance.fleet.host_months import DOLLAR, HOUR, NOVEMBER, OCTOBER, SECOND
 from tests.finance.fleet.ledger_files import MeteredHost, october
+from tests.kit.units import DOLLAR, HOUR, NOVEMBER, OCTOBER, SECOND
 
 L40 = 120 * DOLLAR
 """Of a day at 5 dollars an hour: 3,720 in October."""

@@ -7,8 +7,8 @@ import pytest
 
 from exporter.cli import main
 from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
-from tests.finance.fleet.host_months import DOLLAR, HOUR, OCTOBER
 from tests.finance.fleet.ledger_files import MeteredHost
+from tests.kit.units import DOLLAR, HOUR, OCTOBER
 
 SEPTEMBER = OCTOBER - 720 * HOUR
 

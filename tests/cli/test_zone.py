@@ -25,9 +25,9 @@ from exporter.cost.postings import (
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
-from tests.ledger.ticks import HOUR, SECOND, StillClock
+from tests.kit.clock import clock_at
+from tests.kit.units import DOLLAR, HOUR, SECOND
 
-DOLLAR = 10**12
 MIDNIGHT = (1_793_491_200 - 14 * 3600) * SECOND
 """2026-10-31T10:00:00Z, where 1 November begins in Kiritimati."""
 KIRITIMATI = "Pacific/Kiritimati"
@@ -42,7 +42,7 @@ options: [{name: b, hosted: {prompt_dollars_per_million_tokens: 1, generation_do
 @pytest.fixture(autouse=True)
 def _four_in_the_morning(monkeypatch: pytest.MonkeyPatch) -> None:
     for verb in ("adjust", "explain", "focus", "reconcile", "report", "tco"):
-        monkeypatch.setattr(f"exporter.cli.{verb}.SystemClock", lambda: StillClock(MIDNIGHT + 4 * HOUR))
+        monkeypatch.setattr(f"exporter.cli.{verb}.SystemClock", lambda: clock_at(MIDNIGHT + 4 * HOUR))
 
 
 def post(ledger: Ledger, zone: str) -> None:
@@ -74,7 +74,7 @@ def make(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     running = []
 
     def made(zone: str) -> Path:
-        ledger = Ledger.open(tmp_path / "ledger.db", StillClock())
+        ledger = Ledger.open(tmp_path / "ledger.db", clock_at())
         running.append(ledger)
         post(ledger, zone)
         return tmp_path / "ledger.db"

@@ -10,8 +10,8 @@ from exporter.advice.saving import IgnoredSaving
 from exporter.config import Budget, Config, ConfiguredServer, parse
 from exporter.cost.policy import CardinalityLimits, OwnershipRule, SplitRule, Weights
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Overhead, Owned, Rented, RentPrice
+from tests.kit.units import SECOND
 
-SECOND = 1_000_000_000
 Good = Callable[[str], Config]
 
 

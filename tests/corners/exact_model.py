@@ -13,9 +13,8 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from exporter.readings import UNKNOWN_LOCATION, HostLocation
+from tests.kit.units import HOUR, SECOND
 
-SECOND = 10**9
-HOUR = 3600 * SECOND
 GPUS = 2
 GAP = 60 * SECOND
 INTERVAL = 10 * SECOND

@@ -27,15 +27,9 @@ from exporter.report import Build, ConfigRow, Report
 from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.report_builder import ReportContext
 from exporter.sampler.sampler import Sampler, SamplerPlan
+from tests.kit.units import DAY, HOUR, SECOND
 from tests.sampler.sampler_fixture import FakeEndpoint, FakeNvmlSource, FakeProcessMetrics, inline
 
-SECOND = 10**9
-MINUTE = 60 * SECOND
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
-CENT = 10**10
-"""In picodollars: what a GPU at 3.60 dollars an hour costs in ten seconds."""
-DOLLAR = 100 * CENT
 BUILD = Build("0", "", "3")
 
 

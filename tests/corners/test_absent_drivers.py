@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.readings import FailureReason
-from tests.corners.simulated_host import DAY, HOUR, MINUTE, SECOND, SimulatedHost
+from tests.corners.simulated_host import SimulatedHost
 from tests.depth import examples
+from tests.kit.units import DAY, HOUR, MINUTE, SECOND
 from tests.sampler.sampler_fixture import FakeNvmlSource
 
 START = "2026-10-31T21:20:00+00:00"

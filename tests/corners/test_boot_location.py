@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.readings import UNKNOWN_LOCATION, HostLocation
-from tests.corners.simulated_host import CENT, HOUR, MINUTE, SECOND, SimulatedHost
+from tests.corners.simulated_host import SimulatedHost
 from tests.depth import examples
+from tests.kit.units import CENT, HOUR, MINUTE, SECOND
 
 CONFIG = """
 hardware: [{match: {instance_type: p5.48xlarge}, rented: {dollars_per_gpu_hour: 3.60}}]

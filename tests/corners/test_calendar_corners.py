@@ -14,7 +14,8 @@ from exporter.config.settings import cost_policy
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import GpuReading
 from exporter.reports.repricing import repricing
-from tests.corners.simulated_host import CENT, DAY, DOLLAR, HOUR, SECOND, HostClock, SimulatedHost, moment
+from tests.corners.simulated_host import HostClock, SimulatedHost, moment
+from tests.kit.units import CENT, DAY, DOLLAR, HOUR, SECOND
 from tests.nightly import daily
 from tests.sampler.sampler_fixture import FakeNvmlSource
 

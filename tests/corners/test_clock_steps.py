@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.corners.simulated_host import CENT, DAY, HOUR, SECOND, SimulatedHost
+from tests.corners.simulated_host import SimulatedHost
+from tests.kit.units import CENT, DAY, HOUR, SECOND
 
 CONFIG = """
 hardware: [{rented: {dollars_per_gpu_hour: 3.60, billing: always}}]

@@ -10,8 +10,8 @@ import pytest
 
 from exporter.cli.report import MonthOptions, report_month
 from exporter.finance.render import Form
-from tests.corners.simulated_host import DOLLAR, HOUR, SECOND
 from tests.corners.test_first_minutes import ServingHost, serving
+from tests.kit.units import DOLLAR, HOUR, SECOND
 
 
 def compared(host: ServingHost, statement: Path, *, as_json: bool) -> int:

@@ -15,7 +15,8 @@ from exporter.config import load
 from exporter.sampler.sampler import SamplerPlan
 from exporter.sources.endpoints import EndpointSources, GatewaySources, configured_targets
 from tests.corners.gateway_servers import GatewayServers
-from tests.corners.simulated_host import CENT, SECOND, SimulatedHost
+from tests.corners.simulated_host import SimulatedHost
+from tests.kit.units import CENT, SECOND
 
 CONFIG = """
 hardware: [{{rented: {{dollars_per_gpu_hour: 3.60}}}}]

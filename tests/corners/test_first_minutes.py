@@ -11,7 +11,8 @@ import pytest
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import ServerKey
 from exporter.report import Report
-from tests.corners.simulated_host import DAY, HOUR, MINUTE, SECOND, SimulatedHost
+from tests.corners.simulated_host import SimulatedHost
+from tests.kit.units import DAY, HOUR, MINUTE, SECOND
 from tests.sampler.sampler_fixture import FakeNvmlSource
 
 CONFIG = """

@@ -10,7 +10,8 @@ import pytest
 
 from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Segment
 from exporter.sampler.change_log import dollars_by_server, top_servers
-from tests.corners.simulated_host import CENT, DAY, HOUR, MINUTE, SECOND, SimulatedHost
+from tests.corners.simulated_host import SimulatedHost
+from tests.kit.units import CENT, DAY, HOUR, MINUTE, SECOND
 from tests.sampler.sampler_fixture import H100
 
 SERVED = 'servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: [0]}]\n'

@@ -10,7 +10,8 @@ import pytest
 from exporter.cli.focus import FocusOptions, write_focus
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import HostLocation
-from tests.corners.simulated_host import DAY, HOUR, SECOND, SimulatedHost
+from tests.corners.simulated_host import SimulatedHost
+from tests.kit.units import DAY, HOUR, SECOND
 
 SERVER = """
 ownership: {rules: [{match: {server: chat}, product: chat, team: assistants}]}

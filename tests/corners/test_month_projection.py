@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.corners.simulated_host import DAY, HOUR, MINUTE, SECOND, SimulatedHost, moment
+from tests.corners.simulated_host import SimulatedHost, moment
+from tests.kit.units import DAY, HOUR, MINUTE, SECOND
 
 SERVER = 'servers: [{name: chat, url: "http://127.0.0.1:8000/metrics", gpus: [0]}]\n'
 OWNED = "ownership: {{rules: [{{match: {{server: chat}}, product: {}, team: assistants}}]}}\n"

@@ -40,8 +40,9 @@ from exporter.readings import (
 from exporter.reports.repricing import repricing
 from exporter.vendors import NVIDIA
 from tests.corners.exact_model import CONFIGURATIONS, GPUS, HOSTED, P5, Clocks, ExactHost, month
-from tests.corners.simulated_host import DAY, HOUR, MINUTE, SECOND, HostClock, SimulatedHost
+from tests.corners.simulated_host import HostClock, SimulatedHost
 from tests.depth import examples
+from tests.kit.units import DAY, HOUR, MINUTE, SECOND
 
 START = "2026-10-31T21:20:00-04:00"
 RISE = "2026-11-01T01:50:00-05:00"

@@ -10,10 +10,10 @@ from exporter.cost.counters import endpoint_deltas
 from exporter.cost.state import EndpointState
 from exporter.engines import ENGINES, interpret, read, wanted
 from exporter.readings import KINDS, ServerKey, ServerReading
-from exporter.units import NANOSECONDS_PER_SECOND, nanoseconds
+from exporter.units import nanoseconds
+from tests.kit.units import SECOND
 
 CAPTURES = Path(__file__).parents[1] / "engines" / "captures"
-SECOND = NANOSECONDS_PER_SECOND
 NOW = nanoseconds(1_800_000_000)
 AHEAD = 1_000_000
 """Generated tokens by which the second replica is ahead of the first."""

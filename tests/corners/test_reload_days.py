@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from exporter.cli.adjust import AdjustFlags, adjust
-from tests.corners.simulated_host import HOUR, SimulatedHost
+from tests.corners.simulated_host import SimulatedHost
+from tests.kit.units import HOUR
 
 CONFIG = """
 hardware:

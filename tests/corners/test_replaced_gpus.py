@@ -15,7 +15,8 @@ from exporter.cli.adjust import AdjustFlags, adjust
 from exporter.readings import Gpu, GpuReading, QuickSource
 from exporter.vendors import NVIDIA
 from exporter.web.summary import summarize
-from tests.corners.simulated_host import CENT, DOLLAR, HOUR, MINUTE, SECOND, SimulatedHost
+from tests.corners.simulated_host import SimulatedHost
+from tests.kit.units import CENT, DOLLAR, HOUR, MINUTE, SECOND
 
 CONFIG = """
 discovery: {gpus: all}

@@ -10,7 +10,8 @@ import pytest
 
 from exporter.readings import Gpu, GpuReading, QuickSource
 from exporter.vendors import NVIDIA
-from tests.corners.simulated_host import CENT, HOUR, MINUTE, SECOND, SimulatedHost
+from tests.corners.simulated_host import SimulatedHost
+from tests.kit.units import CENT, HOUR, MINUTE, SECOND
 
 FIRST_GPU, SECOND_GPU = UUIDS = (
     "GPU-0e000000-0000-4000-8000-000000000000",

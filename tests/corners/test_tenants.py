@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.corners.gateway_servers import GatewayServers
-from tests.corners.simulated_host import CENT
 from tests.corners.test_divided import COST, STARTED_AGAIN, TICK, TOKENS, DividedHost
+from tests.kit.units import CENT
 
 CAPTURES = Path(__file__).parents[1] / "engines" / "captures"
 TENANTS = (

@@ -10,7 +10,8 @@ from exporter.cost.policy import CostPolicy
 from exporter.readings import NO_EVIDENCE, Gpu, GpuEvidence, GpuReading, Holder, HostLocation
 from exporter.tariff.terms import Hardware, HardwareMatch
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import CHAT, DOLLAR, HOUR, MINUTE, SECOND, cost_policy, owned, rent
+from tests.cost.readings import CHAT, cost_policy, owned, rent
+from tests.kit.units import DOLLAR, HOUR, MINUTE, SECOND
 
 H100, L4 = "NVIDIA H100 80GB HBM3", "NVIDIA L4"
 HOST = 55_040_000_000_000

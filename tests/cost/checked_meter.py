@@ -11,7 +11,8 @@ from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import CostOwner, Segment
 from exporter.cost.state import State
 from exporter.readings import NO_EVIDENCE, Frame, GpuEvidence, GpuReading, Holder, ServerReading
-from tests.cost.readings import SECOND, START
+from tests.cost.readings import START
+from tests.kit.units import SECOND
 
 
 @dataclass

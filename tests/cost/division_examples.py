@@ -8,7 +8,8 @@ from typing import Final
 from exporter.cost.policy import OwnershipRule
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.gateway_readings import BY_TEAM, CounterPair, Divided, gateway_reading, served
-from tests.cost.readings import BATCH, CHAT, DOLLAR, HOUR, allocate, cost_policy, h100, page, rent
+from tests.cost.readings import BATCH, CHAT, allocate, cost_policy, h100, page, rent
+from tests.kit.units import DOLLAR, HOUR
 
 
 def hour(teams: dict[str, CounterPair]) -> Divided:

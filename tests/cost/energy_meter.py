@@ -4,7 +4,8 @@ from exporter.cost import energy
 from exporter.cost.energy import EnergyUse
 from exporter.cost.state import GpuState
 from exporter.readings import Gpu, GpuReading
-from tests.cost.readings import SECOND, h100
+from tests.cost.readings import h100
+from tests.kit.units import SECOND
 
 TEN = 10 * SECOND
 

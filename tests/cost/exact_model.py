@@ -12,7 +12,8 @@ from typing import Any
 
 from exporter.cost.postings import GpuUse, OwnerPhase, Postings, UnpricedTime
 from tests.cost.host_strategies import NETWORK, RENT, RENT_LATER, STAFF, STORAGE, HostEvent, HostTimeline
-from tests.cost.readings import HOUR, SECOND, moment
+from tests.cost.readings import moment
+from tests.kit.units import HOUR, SECOND
 
 MONTHS = {
     "2026-11": (moment("2026-11-01T00:00:00+00:00"), 720),

@@ -26,24 +26,10 @@ from exporter.tariff.terms import Billing, Electricity, Hardware, HardwareMatch,
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.division_examples import DIVISION_EXAMPLES
 from tests.cost.level_examples import LEVEL_EXAMPLES
-from tests.cost.readings import (
-    CHAT,
-    DOLLAR,
-    HOUR,
-    MINUTE,
-    SECOND,
-    START,
-    allocate,
-    cost_policy,
-    h100,
-    moment,
-    overhead,
-    owned,
-    page,
-    rent,
-)
+from tests.cost.readings import CHAT, START, allocate, cost_policy, h100, moment, overhead, owned, page, rent
 from tests.cost.sharing_examples import SHARING_EXAMPLES
 from tests.cost.tco_examples import TCO_EXAMPLES
+from tests.kit.units import DOLLAR, HOUR, MINUTE, SECOND
 
 MACHINE: Final = "owned-machine"
 

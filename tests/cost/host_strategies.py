@@ -10,7 +10,8 @@ from exporter.cost.policy import CostPolicy
 from exporter.readings import GpuReading, Holder, ServerKey, ServerReading
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import HOUR, MINUTE, SECOND, cost_policy, down, h100, moment, overhead, owned, page
+from tests.cost.readings import cost_policy, down, h100, moment, overhead, owned, page
+from tests.kit.units import HOUR, MINUTE, SECOND
 
 TURN = moment("2026-12-01T00:00:00+00:00")
 """A month's end that many worlds live around."""

@@ -8,7 +8,8 @@ from exporter.cost.advance import advance
 from exporter.cost.service_level import met_cost, met_ratios
 from exporter.cost.state import State
 from exporter.readings import Frame, LatencyReading, ServiceLevel
-from tests.cost.readings import SECOND, START, cost_policy, page, rent
+from tests.cost.readings import START, cost_policy, page, rent
+from tests.kit.units import SECOND
 
 SLO = ServiceLevel(first_token_seconds=0.75, per_token_seconds=0.05)
 

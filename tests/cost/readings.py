@@ -18,11 +18,7 @@ from exporter.readings import (
 )
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Overhead, Owned, Rented, RentPrice
-
-SECOND = 1_000_000_000
-MINUTE = 60 * SECOND
-HOUR = 3600 * SECOND
-DOLLAR = 10**12
+from tests.kit.units import HOUR, SECOND
 
 CHAT = ServerKey("", "chat")
 BATCH = ServerKey("", "batch")

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from exporter.cost.policy import CostPolicy
 from exporter.readings import Gpu, GpuProcess, GpuReading, Holder, MigInstance, ServerKey, ServerReading
 from exporter.tariff.terms import Electricity, HardwareMatch
-from tests.cost.readings import SECOND, cost_policy, down, overhead, owned, page, rent
+from tests.cost.readings import cost_policy, down, overhead, owned, page, rent
+from tests.kit.units import SECOND
 
 GB: Final = 10**9
 SERVERS: Final = 4

@@ -9,19 +9,8 @@ from typing import Final
 from exporter.readings import Gpu, GpuReading, Holder, MigInstance, ServerKey
 from exporter.tariff.terms import Electricity, Retirement
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import (
-    BATCH,
-    CHAT,
-    DOLLAR,
-    HOUR,
-    START,
-    allocate,
-    cost_policy,
-    h100,
-    overhead,
-    owned,
-    rent,
-)
+from tests.cost.readings import BATCH, CHAT, START, allocate, cost_policy, h100, overhead, owned, rent
+from tests.kit.units import DOLLAR, HOUR
 
 GB: Final = 10**9
 THIRD: Final = ServerKey("", "third")

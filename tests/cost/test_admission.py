@@ -13,8 +13,9 @@ from exporter.cost.state import State
 from exporter.ledger import marks
 from exporter.readings import CounterReading, ServerKey, ServerReading
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import BATCH, CHAT, HOUR, SECOND, allocate, cost_policy, h100, page, rent
+from tests.cost.readings import BATCH, CHAT, allocate, cost_policy, h100, page, rent
 from tests.depth import examples
+from tests.kit.units import HOUR, SECOND
 
 GREEDY = ServerKey("", "greedy")
 USERS = {CHAT: 1000, BATCH: 1000, GREEDY: 65534}

@@ -18,9 +18,6 @@ from tests.cost.checked_meter import CheckedMeter
 from tests.cost.readings import (
     BATCH,
     CHAT,
-    DOLLAR,
-    HOUR,
-    SECOND,
     START,
     allocate,
     cost_policy,
@@ -31,6 +28,7 @@ from tests.cost.readings import (
     page,
     rent,
 )
+from tests.kit.units import DOLLAR, HOUR, SECOND
 
 
 def test_the_first_tick_charges_nothing() -> None:

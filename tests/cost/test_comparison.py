@@ -6,7 +6,8 @@ from decimal import Decimal
 from exporter.cost.postings import CostOwner, HostedEquivalent
 from exporter.tariff.hosted import HostedPrice
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import BATCH, CHAT, DOLLAR, allocate, cost_policy, h100, page, rent
+from tests.cost.readings import BATCH, CHAT, allocate, cost_policy, h100, page, rent
+from tests.kit.units import DOLLAR
 
 LLAMA = CostOwner("unassigned", "unassigned", "", "chat", "llama")
 QWEN = CostOwner("unassigned", "unassigned", "", "batch", "qwen")

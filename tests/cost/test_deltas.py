@@ -9,7 +9,8 @@ from exporter.cost import counters
 from exporter.cost.counters import CounterDeltas
 from exporter.cost.state import EndpointState
 from exporter.readings import CounterReading, ServerReading
-from tests.cost.readings import BATCH, CHAT, SECOND, START, down, page
+from tests.cost.readings import BATCH, CHAT, START, down, page
+from tests.kit.units import SECOND
 
 
 class Watch:

@@ -19,7 +19,8 @@ from exporter.readings import (
 )
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.gateway_readings import BY_ADAPTER, BY_TEAM, SILENT, URL, Divided, gateway_reading, served
-from tests.cost.readings import CHAT, DOLLAR, MINUTE, cost_policy, h100, rent
+from tests.cost.readings import CHAT, cost_policy, h100, rent
+from tests.kit.units import DOLLAR, MINUTE
 
 OWNER = OwnershipRule(product="search", team="platform")
 

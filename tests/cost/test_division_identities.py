@@ -10,8 +10,9 @@ from exporter.cost.policy import OwnershipRule
 from exporter.readings import KINDS, Division, GatewayCounter, TokenKind, tenant_name
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.gateway_readings import BY_ADAPTER, BY_TEAM, SILENT, Divided, gateway_reading, served
-from tests.cost.readings import DOLLAR, cost_policy, rent
+from tests.cost.readings import cost_policy, rent
 from tests.depth import examples
+from tests.kit.units import DOLLAR
 
 NAMES = ("sql-a", "sql-b", "sql-c")
 """Teams, or adapters."""

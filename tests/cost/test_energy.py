@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from exporter.cost import energy
 from exporter.cost.energy import EnergyUse
 from tests.cost.energy_meter import TEN, EnergyMeter, counter, power
-from tests.cost.readings import SECOND, h100
+from tests.cost.readings import h100
+from tests.kit.units import SECOND
 
 
 @pytest.fixture

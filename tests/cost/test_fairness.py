@@ -17,7 +17,8 @@ from exporter.cost.state import Carry
 from exporter.readings import Holder, ServerKey
 from exporter.tariff.rate import Rate
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import CHAT, DOLLAR, HOUR, SECOND, cost_policy, h100, overhead, page
+from tests.cost.readings import CHAT, cost_policy, h100, overhead, page
+from tests.kit.units import DOLLAR, HOUR, SECOND
 from tests.nightly import daily
 
 MONTH = 720 * HOUR

@@ -18,7 +18,7 @@ from exporter.demo.daemon import DemoDaemon
 from exporter.report import Build
 from exporter.sampler import sampler
 from exporter.units import NANOSECONDS_PER_MINUTE
-from tests.clocks import NOON, noon
+from tests.kit.clock import NOON, noon
 from tests.sampler.sampler_fixture import FakeProcessMetrics
 
 RETURNS_MAX = 15

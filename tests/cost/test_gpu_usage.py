@@ -6,18 +6,8 @@ from exporter.cost.policy import SplitRule
 from exporter.readings import GpuReading, ServerKey
 from exporter.tariff.terms import Electricity
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import (
-    BATCH,
-    CHAT,
-    DOLLAR,
-    Decimal,
-    allocate,
-    cost_policy,
-    down,
-    h100,
-    page,
-    rent,
-)
+from tests.cost.readings import BATCH, CHAT, Decimal, allocate, cost_policy, down, h100, page, rent
+from tests.kit.units import DOLLAR
 
 
 @pytest.fixture

@@ -26,8 +26,9 @@ from tests.cost.host_strategies import (
     starts,
     timelines,
 )
-from tests.cost.readings import BATCH, CHAT, HOUR, MINUTE, SECOND, allocate, down, h100, page
+from tests.cost.readings import BATCH, CHAT, allocate, down, h100, page
 from tests.depth import examples
+from tests.kit.units import HOUR, MINUTE, SECOND
 
 PRICE = Fraction(KILOWATT_HOUR.dollars_per_kilowatt_hour) * Fraction("1.35") * Fraction("1.8")
 

@@ -27,10 +27,8 @@ from exporter.tariff.terms import (
 )
 from exporter.units import NANOSECONDS_PER_SECOND as SECOND
 from exporter.units import PICODOLLARS_PER_DOLLAR
+from tests.kit.units import DAY, HOUR, MINUTE
 
-MINUTE = 60 * SECOND
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
 NOON = 1_795_608_000 * SECOND  # 2026-11-25T12:00:00Z
 UPTIME = 50 * DAY
 GPU = Gpu("GPU-0", "H100")

@@ -31,7 +31,8 @@ from tests.cost.changing_gpus import (
     whole,
 )
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import CHAT, DOLLAR, HOUR, MINUTE, SECOND, moment, owned, rent
+from tests.cost.readings import CHAT, moment, owned, rent
+from tests.kit.units import DOLLAR, HOUR, MINUTE, SECOND
 
 
 @pytest.mark.parametrize("bus", [True, False], ids=["same-addresses", "no-addresses"])

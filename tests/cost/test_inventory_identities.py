@@ -18,8 +18,9 @@ from exporter.cost.postings import UnpricedTime
 from exporter.readings import Gpu, GpuEvidence, GpuReading, Holder, MigInstance
 from exporter.tariff.terms import Hardware
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import CHAT, HOUR, MINUTE, SECOND, cost_policy, overhead, owned, rent
+from tests.cost.readings import CHAT, cost_policy, overhead, owned, rent
 from tests.depth import examples
+from tests.kit.units import HOUR, MINUTE, SECOND
 
 MODELS = ("NVIDIA H100 80GB HBM3", "NVIDIA L4")
 NETWORK = overhead("network", "1.10", "hour", "host")

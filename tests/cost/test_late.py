@@ -13,22 +13,8 @@ from exporter.readings import UNSEEN, Frame, Gpu
 from exporter.tariff.terms import Billing, Electricity, Hardware, HardwareMatch, Rented, RentPrice
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.exact_model import by_hour
-from tests.cost.readings import (
-    BATCH,
-    CHAT,
-    DOLLAR,
-    HOUR,
-    MINUTE,
-    SECOND,
-    START,
-    allocate,
-    cost_policy,
-    h100,
-    moment,
-    overhead,
-    owned,
-    rent,
-)
+from tests.cost.readings import BATCH, CHAT, START, allocate, cost_policy, h100, moment, overhead, owned, rent
+from tests.kit.units import DOLLAR, HOUR, MINUTE, SECOND
 
 GPU = Gpu("GPU-0", "NVIDIA H100")
 ALICE = CostOwner("chat", "assistants", "", "chat", "llama")

@@ -12,8 +12,9 @@ from exporter.tariff.rate import Rate
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.exact_model import by_hour
 from tests.cost.host_strategies import KILOWATT_HOUR, OVERHEADS, HostTimeline, StrategyHost, priced, timelines
-from tests.cost.readings import HOUR, MINUTE, SECOND, cost_policy
+from tests.cost.readings import cost_policy
 from tests.depth import examples
+from tests.kit.units import HOUR, MINUTE, SECOND
 
 LATEST = 10**19
 DEAREST = 81

@@ -12,8 +12,9 @@ from exporter.cost.counters import LatencyCount, endpoint_deltas
 from exporter.cost.page_marks import MARKS_MAX, MOST_PER_SECOND
 from exporter.cost.state import EndpointState
 from exporter.readings import LatencyReading, ServerKey, ServerReading, ServiceLevel
-from tests.cost.readings import HOUR, SECOND, START, page
+from tests.cost.readings import START, page
 from tests.depth import examples
+from tests.kit.units import HOUR, SECOND
 
 SLO = ServiceLevel(first_token_seconds=0.75)
 EACH = ServiceLevel(per_token_seconds=0.05)

@@ -21,8 +21,9 @@ from exporter.readings import (
     counter_readings,
     digest,
 )
-from tests.cost.readings import HOUR, SECOND, START, page
+from tests.cost.readings import START, page
 from tests.depth import examples
+from tests.kit.units import HOUR, SECOND
 
 TEN = 10 * SECOND
 

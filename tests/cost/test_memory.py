@@ -9,8 +9,7 @@ from exporter.cost.advance import advance
 from exporter.cost.state import State
 from exporter.readings import Frame, Holder
 from tests.cost.readings import BATCH, CHAT, START, cost_policy, h100, rent
-
-GIB = 2**30
+from tests.kit.units import GIB
 
 
 def memory_of(*holders: Holder, **reading: Any) -> list[tuple[str, int]]:

@@ -12,8 +12,8 @@ from exporter.cost.money import ROUNDING_SCALE, WHOLE, add, add_all, divide, por
 from exporter.cost.state import Carry
 from exporter.tariff.rate import EnergyPrice, Provenance, Rate
 from exporter.units import dollars, picodollars
+from tests.kit.units import HOUR
 
-HOUR = 3_600_000_000_000
 YEAR = 8766 * HOUR
 
 amounts = st.integers(0, 10**16)

@@ -7,7 +7,8 @@ from exporter.cost.policy import CostPolicy, OwnershipRule
 from exporter.cost.state import State
 from exporter.readings import Frame, Holder, PodOwnership, ServerKey
 from exporter.tariff.tariff import Tariff
-from tests.cost.readings import BATCH, CHAT, SECOND, START, allocate, cost_policy, h100, page, rent
+from tests.cost.readings import BATCH, CHAT, START, allocate, cost_policy, h100, page, rent
+from tests.kit.units import SECOND
 
 SEARCH = PodOwnership(CHAT, "search", "retrieval")
 

@@ -16,8 +16,9 @@ from exporter.cost.policy import CostPolicy, OwnershipRule, SplitRule, Weights
 from exporter.readings import Division, GatewayReading, ServerKey, ServerReading
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.gateway_readings import BY_ADAPTER, BY_TEAM, SILENT, URL, gateway_reading
-from tests.cost.readings import BATCH, CHAT, DOLLAR, allocate, cost_policy, down, h100, page, rent
+from tests.cost.readings import BATCH, CHAT, allocate, cost_policy, down, h100, page, rent
 from tests.depth import examples
+from tests.kit.units import DOLLAR
 
 OWNERS = (OwnershipRule("chat", "ours", server="chat"), OwnershipRule("batch", "theirs", server="batch"))
 FIRST, SECOND = replace(BY_TEAM, deployments=("id-01",)), replace(BY_TEAM, deployments=("id-02",))

@@ -35,24 +35,9 @@ from exporter.cost.projection import (
 from exporter.readings import Gpu
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice, Retirement
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import (
-    BATCH,
-    CHAT,
-    DOLLAR,
-    HOUR,
-    MINUTE,
-    SECOND,
-    allocate,
-    cost_policy,
-    h100,
-    moment,
-    overhead,
-    owned,
-    page,
-    rent,
-)
+from tests.cost.readings import BATCH, CHAT, allocate, cost_policy, h100, moment, overhead, owned, page, rent
+from tests.kit.units import DAY, DOLLAR, HOUR, MINUTE, SECOND
 
-DAY = 24 * HOUR
 ON_THE_15TH = moment("2026-11-15T00:00:00+00:00")
 """14 days into a month of 30: 384 hours are left."""
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.cost.policy import Weights
 from exporter.cost.quotients import per_million
-from tests.cost.readings import DOLLAR
+from tests.kit.units import DOLLAR
 
 WEIGHTS = Weights()
 MONEY = {"prefill": 2 * DOLLAR, "decode": 6 * DOLLAR, "idle": 3 * DOLLAR, "unobserved": DOLLAR}

@@ -17,8 +17,9 @@ from exporter.readings import (
     ServerReading,
     ServiceLevel,
 )
-from tests.cost.readings import HOUR, MINUTE, SECOND, START, page
+from tests.cost.readings import START, page
 from tests.depth import examples
+from tests.kit.units import HOUR, MINUTE, SECOND
 
 TEN = 10 * SECOND
 GENERATED = ("llama", "generation")

@@ -8,20 +8,8 @@ import pytest
 from exporter.cost.policy import CostPolicy
 from exporter.tariff.terms import Retirement
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import (
-    BATCH,
-    CHAT,
-    DOLLAR,
-    HOUR,
-    MINUTE,
-    START,
-    allocate,
-    cost_policy,
-    h100,
-    overhead,
-    owned,
-    rent,
-)
+from tests.cost.readings import BATCH, CHAT, START, allocate, cost_policy, h100, overhead, owned, rent
+from tests.kit.units import DOLLAR, HOUR, MINUTE
 
 NOON = START + 12 * HOUR
 

@@ -8,7 +8,8 @@ import pytest
 from exporter.cost.policy import SplitRule
 from exporter.readings import Holder, Role, ServerReading
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import BATCH, CHAT, DOLLAR, allocate, cost_policy, down, h100, page, rent
+from tests.cost.readings import BATCH, CHAT, allocate, cost_policy, down, h100, page, rent
+from tests.kit.units import DOLLAR
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from exporter.cost.postings import CostOwner
 from exporter.cost.servers import ServerActivity
 from exporter.readings import CounterReading, Frame, LoadReading, Occupancy, ServerKey, ServerReading
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import BATCH, CHAT, SECOND, START, allocate, cost_policy, down, h100, page, rent
+from tests.cost.readings import BATCH, CHAT, START, allocate, cost_policy, down, h100, page, rent
+from tests.kit.units import SECOND
 
 
 @pytest.fixture

@@ -9,18 +9,8 @@ from exporter.cost.attribution import UNALLOCATED_KEY
 from exporter.readings import GpuProcess, GpuReading, Holder, MigInstance, ServerKey
 from exporter.tariff.terms import Electricity
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import (
-    BATCH,
-    CHAT,
-    DOLLAR,
-    Decimal,
-    allocate,
-    cost_policy,
-    down,
-    h100,
-    page,
-    rent,
-)
+from tests.cost.readings import BATCH, CHAT, Decimal, allocate, cost_policy, down, h100, page, rent
+from tests.kit.units import DOLLAR
 
 GB = 10**9
 JOB = ServerKey("", "unmatched:python")

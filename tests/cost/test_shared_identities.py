@@ -13,10 +13,11 @@ from exporter.cost.postings import Postings
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import HOUR, SECOND, START
+from tests.cost.readings import START
 from tests.cost.shared_gpu_strategies import ExactShares, SharedGpuHost, SharedHostEvent, stories, tariff
 from tests.depth import examples
-from tests.ledger.ticks import StillClock
+from tests.kit.clock import clock_at
+from tests.kit.units import HOUR, SECOND
 
 KINDS = {"prefill": "busy", "decode": "busy", "other": "busy", "idle": "idle", "unobserved": "unobserved"}
 
@@ -77,7 +78,7 @@ def test_every_second_is_where_the_contract_says(story: list[SharedHostEvent]) -
 def test_the_three_families_of_the_books_are_equal(story: list[SharedHostEvent]) -> None:
     """By server and phase, by server and component, by GPU and component; and the GPU time beside them."""
     meter, ticks = metered(story)
-    ledger = Ledger.open(None, StillClock())
+    ledger = Ledger.open(None, clock_at())
     for postings, state in ticks:
         ledger.post(postings, state)
     totals = ledger.totals(meter.wall, ())

@@ -17,20 +17,8 @@ from exporter.cost.state import State
 from exporter.readings import Frame, GpuReading
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
-from tests.cost.readings import (
-    CHAT,
-    HOUR,
-    MINUTE,
-    SECOND,
-    allocate,
-    cost_policy,
-    h100,
-    moment,
-    overhead,
-    owned,
-    page,
-    rent,
-)
+from tests.cost.readings import CHAT, allocate, cost_policy, h100, moment, overhead, owned, page, rent
+from tests.kit.units import HOUR, MINUTE, SECOND
 
 NOON = moment("2026-11-25T12:00:00+00:00")
 MILLI = 10**9

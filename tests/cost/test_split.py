@@ -12,7 +12,7 @@ from exporter.cost import split
 from exporter.cost.policy import SplitRule, Weights
 from exporter.cost.split import ModelDelta, PhaseSeconds, PhaseSplit
 from exporter.cost.state import ModelState
-from tests.cost.readings import MINUTE, SECOND
+from tests.kit.units import MINUTE, SECOND
 
 TEN = 10 * SECOND
 AUTO = SplitRule()

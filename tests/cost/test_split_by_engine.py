@@ -14,7 +14,8 @@ from exporter.cost.policy import SplitMethod, SplitRule
 from exporter.cost.split import ModelDelta, PhaseSeconds, PhaseSplit
 from exporter.cost.state import ModelState
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import CHAT, DOLLAR, MINUTE, SECOND, allocate, cost_policy, h100, page, rent
+from tests.cost.readings import CHAT, allocate, cost_policy, h100, page, rent
+from tests.kit.units import DOLLAR, MINUTE, SECOND
 
 TEN = 10 * SECOND
 METHODS: tuple[SplitMethod, ...] = ("auto", "engine", "time", "weights")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from exporter.cost.intervals import split_interval
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
-from tests.cost.readings import HOUR, MINUTE, SECOND, moment
+from tests.cost.readings import moment
+from tests.kit.units import HOUR, MINUTE, SECOND
 
 UTC = ZoneInfo("UTC")
 TURN = moment("2026-12-01T00:00:00+00:00")

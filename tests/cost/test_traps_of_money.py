@@ -13,21 +13,8 @@ from exporter.cost.quotients import per_million
 from exporter.readings import ServerKey, TokenKind
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import (
-    BATCH,
-    CHAT,
-    DOLLAR,
-    HOUR,
-    SECOND,
-    START,
-    allocate,
-    cost_policy,
-    h100,
-    overhead,
-    owned,
-    page,
-    rent,
-)
+from tests.cost.readings import BATCH, CHAT, START, allocate, cost_policy, h100, overhead, owned, page, rent
+from tests.kit.units import DOLLAR, HOUR, SECOND
 
 GENERATED = ("chat", "llama", "generation")
 

@@ -12,7 +12,8 @@ from exporter.cost.policy import Weights
 from exporter.cost.quotients import per_million
 from exporter.readings import CounterReading, ServerReading
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import CHAT, DOLLAR, allocate, cost_policy, down, h100, page, rent
+from tests.cost.readings import CHAT, allocate, cost_policy, down, h100, page, rent
+from tests.kit.units import DOLLAR
 
 GENERATED = ("chat", "llama", "generation")
 

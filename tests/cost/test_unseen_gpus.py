@@ -31,7 +31,8 @@ from tests.cost.changing_gpus import (
 )
 from tests.cost.checked_meter import CheckedMeter
 from tests.cost.exact_model import by_hour
-from tests.cost.readings import DOLLAR, HOUR, MINUTE, START, overhead, rent
+from tests.cost.readings import START, overhead, rent
+from tests.kit.units import DOLLAR, HOUR, MINUTE
 
 LISTED = Hardware(HardwareMatch(), Listed("aws", "p5.48xlarge", "us-east-1"), "hardware[0]")
 

@@ -16,8 +16,6 @@ from tests.cost.examples import EXAMPLES, MACHINE, money
 from tests.cost.readings import (
     BATCH,
     CHAT,
-    DOLLAR,
-    HOUR,
     START,
     allocate,
     cost_policy,
@@ -28,6 +26,7 @@ from tests.cost.readings import (
     page,
     rent,
 )
+from tests.kit.units import DOLLAR, HOUR
 
 
 def test_eight_h100_cost_1_9444_dollars_per_gpu_hour() -> None:

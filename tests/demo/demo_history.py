@@ -13,7 +13,7 @@ from exporter.demo.daemon import DemoDaemon, replay
 from exporter.demo.timeline import Timeline
 from exporter.report import Build, Report
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND
-from tests.clocks import NOON, noon
+from tests.kit.clock import NOON, noon
 from tests.sampler.sampler_fixture import FakeProcessMetrics
 
 BUILD: Final = Build("0", "", "3")

@@ -13,8 +13,8 @@ from exporter.demo.daemon import DemoDaemon, replay
 from exporter.demo.timeline import FINE, Timeline
 from exporter.report import Report
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, dollars
-from tests.clocks import NOON, noon
 from tests.demo.demo_history import BUILD, DemoHistory, LoggedHistory, demo_history
+from tests.kit.clock import NOON, noon
 from tests.sampler.sampler_fixture import FakeProcessMetrics
 
 pytestmark = [pytest.mark.xdist_group("story"), pytest.mark.timeout(600)]  # a busy machine

@@ -21,7 +21,7 @@ from exporter.demo.timeline import Timeline, configurations
 from exporter.sampler.sampler import Sampler
 from exporter.version import VERSION
 from exporter.web.server import WebServer
-from tests.clocks import noon
+from tests.kit.clock import noon
 
 ROOT = Path(__file__).parents[2]
 

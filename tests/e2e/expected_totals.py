@@ -10,10 +10,9 @@ from typing import Final
 from exporter.report import CommittedTotals
 from tests.e2e.daemon import Page
 from tests.e2e.load_servers import KINDS, Counts, Load
+from tests.kit.units import HOUR, SECOND
 
 PICODOLLARS: Final = 10**12
-SECOND: Final = 10**9
-HOUR: Final = 3600 * SECOND
 GPUS: Final = 3
 OWNED: Final = 2
 """The third; all others are rented."""

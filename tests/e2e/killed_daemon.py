@@ -14,10 +14,11 @@ from typing import Final
 from exporter.clock import SystemClock
 from exporter.ledger.ledger import Ledger
 from tests.e2e.daemon import Daemon, Page
-from tests.e2e.expected_totals import GPUS, MILLIWATTS, PACES, SECOND, HostTotals, configuration
+from tests.e2e.expected_totals import GPUS, MILLIWATTS, PACES, HostTotals, configuration
 from tests.e2e.load_servers import Counts, Load
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Scenario, h100s
+from tests.kit.units import SECOND
 
 INSTANTS: Final[dict[str, float]] = {"start": 0.3, "first tick": 0.3, "at rest": 0.1, "later tick": 0.3}
 """When a process is killed, and how often: while it starts; from its first tick's last read on; at any time

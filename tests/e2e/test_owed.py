@@ -17,8 +17,8 @@ from tests.e2e.daemon import ROOT, Daemon, Page
 from tests.e2e.shifted_clock import ShiftedTime
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Gpu, Return, Scenario, h100s
+from tests.kit.units import HOUR
 
-HOUR = 3600 * 10**9
 DEAD = (Return("nvmlInitWithFlags", 9),)
 """The driver is not loaded."""
 

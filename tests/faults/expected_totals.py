@@ -12,9 +12,8 @@ from typing import Final
 
 from tests.faults.fault_plan import GPUS, SERVERS
 from tests.faults.vllm_server import COUNTERS
+from tests.kit.units import HOUR, SECOND
 
-SECOND: Final = 10**9
-HOUR: Final = 3600 * SECOND
 PICODOLLARS: Final = 10**12
 
 RENT: Final = {**dict.fromkeys(range(4), Fraction("3.60")), **dict.fromkeys((4, 5), Fraction("2.99"))}

@@ -35,9 +35,10 @@ from tests.corners.simulated_host import HostClock, moment
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Gpu, Hang, Return, Scenario
 from tests.faults import expected_totals
-from tests.faults.expected_totals import ALLOCATED, SECOND, UTILIZATION, WATTS, ExpectedCounts
+from tests.faults.expected_totals import ALLOCATED, UTILIZATION, WATTS, ExpectedCounts
 from tests.faults.fault_plan import GPUS, SERVERS, TICKS, Fault, blinds
 from tests.faults.vllm_server import COUNTERS, MODEL, VllmServer
+from tests.kit.units import SECOND
 from tests.sampler.sampler_fixture import FakeProcessMetrics
 
 INTERVAL: Final = 10 * SECOND

@@ -12,10 +12,10 @@ import pytest
 
 from exporter.ledger.reader import LedgerReader
 from tests.faults import books
-from tests.faults.expected_totals import SECOND
 from tests.faults.fault_plan import GPUS, KINDS, LAST_FAULT, NVML_CALLS, SERVERS, TICKS, Fault
 from tests.faults.faulty_host import faulty_host
 from tests.faults.process_usage import ProcessUsage, usage_of
+from tests.kit.units import SECOND
 
 DAYS: Final = 30
 DAY_HOURS: Final = 24

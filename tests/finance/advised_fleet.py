@@ -35,11 +35,9 @@ from exporter.readings import (
 )
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
-from tests.ledger.ticks import StillClock
+from tests.kit.clock import clock_at
+from tests.kit.units import DOLLAR, GIB, HOUR
 
-HOUR: Final = 3600 * 10**9
-GIB: Final = 2**30
-DOLLAR: Final = 10**12
 MONDAY: Final = 1_793_577_600 // 3600
 """Hour of 2026-11-02T00:00:00Z."""
 PHASE: Final = 14 * 24
@@ -191,7 +189,7 @@ def simulate(fleet: AdvisedFleet, folder: Path, first: int) -> PhaseOutcome:
             continue
         path = folder / name / "ledger.db"
         path.parent.mkdir(parents=True)
-        clock = StillClock(MONDAY * HOUR)
+        clock = clock_at(MONDAY * HOUR)
         ledger = Ledger.open(path, clock)
         state = State()
         for frame, works in _frames(fleet, name, first):
@@ -293,7 +291,7 @@ def advised(folder: Path, first: int) -> dict[str, Any]:
     options = AdviseOptions(config, None, PHASE, as_json=True, fleet=FleetSource((folder,)))
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        status = advise(options, StillClock((MONDAY + first + PHASE) * HOUR))
+        status = advise(options, clock_at((MONDAY + first + PHASE) * HOUR))
     assert status == 0, printed.getvalue()
     document: dict[str, Any] = json.loads(printed.getvalue())
     return document

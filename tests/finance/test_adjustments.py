@@ -17,10 +17,9 @@ from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
+from tests.kit.units import CENT, DOLLAR
 
 UTC = ZoneInfo("UTC")
-DOLLAR = 10**12
-CENT = 10**10
 OCTOBER_31 = 1_793_404_800 * 10**9
 """2026-10-31T00:00:00Z."""
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")

@@ -27,10 +27,9 @@ from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import UNCOUNTED, Gpu
 from exporter.report import MonthKey, ServerOwner
 from tests.finance.workbook_reader import needs_library, read_workbook
+from tests.kit.units import DOLLAR, HOUR
 
 UTC = ZoneInfo("UTC")
-DOLLAR = 10**12
-HOUR = 3600 * 10**9
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 BIG = CostOwner("chat", "assistants", "llm", "chat-70b", "llama-70b")
 EMBED = CostOwner("search", "retrieval", "vectors", "embed", "bge")

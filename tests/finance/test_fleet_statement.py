@@ -9,17 +9,10 @@ from exporter.finance.fleet.missing import section
 from exporter.finance.fleet.record import FleetMonth, HostFinding, HostName, combine
 from exporter.finance.statement import as_json, sheet
 from exporter.finance.statements import Statement, chargeback_statement, month_statement
-from tests.finance.fleet.host_months import (
-    DOLLAR,
-    HOUR,
-    NOVEMBER,
-    OCTOBER,
-    host_month,
-    with_adjustment,
-)
+from tests.finance.fleet.host_months import host_month, with_adjustment
+from tests.kit.units import CENT, DOLLAR, HOUR, NOVEMBER, OCTOBER
 
 LATER = NOVEMBER + 10 * HOUR
-CENT = DOLLAR // 100
 
 
 def whole() -> FleetMonth:

@@ -25,11 +25,9 @@ from exporter.finance.statements import (
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
+from tests.kit.units import CENT, DOLLAR, HOUR
 
 UTC = ZoneInfo("UTC")
-DOLLAR = 10**12
-CENT = 10**10
-HOUR = 3600 * 10**9
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 EMBED = CostOwner("search", "retrieval", "llm", "embed", "bge")
 UNASSIGNED_OWNER = CostOwner(UNASSIGNED, UNASSIGNED, "", UNALLOCATED, "")

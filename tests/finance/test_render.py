@@ -9,8 +9,7 @@ import pytest
 from exporter.finance import render
 from exporter.finance.render import ReportColumn, ReportTable, WorkbookError
 from tests.finance.workbook_reader import ReadCell, needs_library, read_workbook
-
-HOUR = 3_600_000_000_000
+from tests.kit.units import HOUR
 
 TABLE = ReportTable(
     labels=("product", "team"),

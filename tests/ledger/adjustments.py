@@ -5,7 +5,8 @@ from pathlib import Path
 from exporter.ledger.adjustment_entry import AdjustmentRequest, enter
 from exporter.ledger.reader import LedgerReader
 from exporter.report import MonthKey
-from tests.ledger.ticks import NOVEMBER, ExpectedTotals, expected_totals
+from tests.kit.units import NOVEMBER
+from tests.ledger.ticks import ExpectedTotals, expected_totals
 
 MONTHS = ("2026-11", "2026-10")
 CELL = MonthKey("chat", "assistants", "configured", "2026-11")

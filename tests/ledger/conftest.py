@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledger.ticks import StillClock
+from tests.kit.clock import ManualClock, clock_at
 
 
 @pytest.fixture
-def clock() -> StillClock:
-    return StillClock()
+def clock() -> ManualClock:
+    return clock_at()
 
 
 @pytest.fixture

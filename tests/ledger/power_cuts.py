@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
-from tests.ledger.ticks import CHAT, StillClock, numbered
+from tests.kit.clock import clock_at
+from tests.ledger.ticks import CHAT, numbered
 
-ledger = Ledger.open(Path(sys.argv[1]), StillClock())
+ledger = Ledger.open(Path(sys.argv[1]), clock_at())
 assert ledger.persistent, ledger.problem
 number = ledger.totals(0, ()).requests.get(CHAT, 0)
 accrued = ledger.state().accrued

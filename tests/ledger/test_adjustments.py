@@ -13,16 +13,17 @@ from exporter.ledger.adjustment_entry import AdjustmentRequest, EntryError, ente
 from exporter.ledger.adjustments import MANUAL, Adjustment
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
+from tests.kit.clock import ManualClock
+from tests.kit.units import DOLLAR, NOVEMBER
 from tests.ledger.adjustments import CELL, MONTHS, OCTOBER, adjusted_totals, correct, states
-from tests.ledger.ticks import GPU_0, NOVEMBER, StillClock, accrued, money, numbered, post, tick
+from tests.ledger.ticks import GPU_0, accrued, money, numbered, post, tick
 
 FIXTURES = Path(__file__).parent / "fixtures"
 FULL = sqlite3.OperationalError("database or disk is full")
-DOLLAR = 10**12
 LARGEST = 2**63 - 1
 
 
-def test_the_next_tick_posts_it_to_the_month_and_to_nothing_else(path: Path, clock: StillClock) -> None:
+def test_the_next_tick_posts_it_to_the_month_and_to_nothing_else(path: Path, clock: ManualClock) -> None:
     """12.34 dollars leave the cell; accrued, counters, window and the mean of a day are as without."""
     ledger = Ledger.open(path, clock)
     post(ledger, 1)
@@ -43,7 +44,7 @@ def test_the_next_tick_posts_it_to_the_month_and_to_nothing_else(path: Path, clo
     assert replace(totals, **own) == without
 
 
-def test_a_record_of_a_month_carries_it(path: Path, clock: StillClock) -> None:
+def test_a_record_of_a_month_carries_it(path: Path, clock: ManualClock) -> None:
     """Waiting first and in no cell, then posted at the instant of the commit, and never in history."""
     ledger = Ledger.open(path, clock)
     post(ledger, 1)
@@ -65,7 +66,7 @@ def test_a_record_of_a_month_carries_it(path: Path, clock: StillClock) -> None:
     assert sum(posted.sums.cost.values()) == 2_000_017
 
 
-def test_each_goes_to_the_month_of_its_date(path: Path, clock: StillClock) -> None:
+def test_each_goes_to_the_month_of_its_date(path: Path, clock: ManualClock) -> None:
     """Two in one tick, one of them for October, of which the ledger has nothing else."""
     ledger = Ledger.open(path, clock)
     post(ledger, 1)
@@ -85,7 +86,7 @@ def test_each_goes_to_the_month_of_its_date(path: Path, clock: StillClock) -> No
     assert (october.months, october.cells) == (("2026-10", "2026-11"), {OCTOBER: -3})
 
 
-def test_a_month_of_which_only_a_correction_waits_is_known(path: Path, clock: StillClock) -> None:
+def test_a_month_of_which_only_a_correction_waits_is_known(path: Path, clock: ManualClock) -> None:
     """It has no cell yet, and the waiting ones can be listed."""
     ledger = Ledger.open(path, clock)
     post(ledger, 1)
@@ -98,7 +99,7 @@ def test_a_month_of_which_only_a_correction_waits_is_known(path: Path, clock: St
     assert [each.amount for each in october.adjustments] == [-3]
 
 
-def test_it_is_posted_once_and_stays_after_restarts(path: Path, clock: StillClock) -> None:
+def test_it_is_posted_once_and_stays_after_restarts(path: Path, clock: ManualClock) -> None:
     """Ticks and starts after it change nothing of it."""
     for number in range(1, 5):
         ledger = Ledger.open(path, clock)
@@ -114,7 +115,7 @@ def test_it_is_posted_once_and_stays_after_restarts(path: Path, clock: StillCloc
 
 
 def test_one_that_was_entered_while_the_daemon_was_down_is_posted_at_its_start(
-    path: Path, clock: StillClock
+    path: Path, clock: ManualClock
 ) -> None:
     """The first tick finds it."""
     ledger = Ledger.open(path, clock)
@@ -135,7 +136,7 @@ def test_one_that_was_entered_while_the_daemon_was_down_is_posted_at_its_start(
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("ends", ["heals", "dies"])
 def test_a_commit_that_fails_posts_it_once_all_the_same(
-    path: Path, clock: StillClock, disk: Any, at: str, ends: str, *, late: bool
+    path: Path, clock: ManualClock, disk: Any, at: str, ends: str, *, late: bool
 ) -> None:
     """Whether or not the commit had reached the disk, and whether or not the process lives to repeat it."""
     ledger = Ledger.open(path, clock, connect=disk)
@@ -170,7 +171,7 @@ def test_a_commit_that_fails_posts_it_once_all_the_same(
     assert states(path) == [(100, True), (1000, True)]
 
 
-def test_a_full_disk_keeps_it_until_there_is_space(path: Path, clock: StillClock, disk: Any) -> None:
+def test_a_full_disk_keeps_it_until_there_is_space(path: Path, clock: ManualClock, disk: Any) -> None:
     """Ticks and adjustments of an outage are posted together, none twice, also when it ends at the stop."""
     ledger = Ledger.open(path, clock, connect=disk)
     post(ledger, 1)
@@ -192,7 +193,7 @@ def test_a_full_disk_keeps_it_until_there_is_space(path: Path, clock: StillClock
 )
 def test_one_that_its_cell_cannot_hold_waits_and_stops_nothing(
     path: Path,
-    clock: StillClock,
+    clock: ManualClock,
     amount: int,
     posted: bool,  # noqa: FBT001 - a parameter
 ) -> None:
@@ -211,7 +212,7 @@ def test_one_that_its_cell_cannot_hold_waits_and_stops_nothing(
     assert states(path) == [(amount, posted)]
 
 
-def test_it_goes_aside_with_books_that_are_another_machines(path: Path, clock: StillClock) -> None:
+def test_it_goes_aside_with_books_that_are_another_machines(path: Path, clock: ManualClock) -> None:
     """The new books never hear of it; the file that was moved keeps it waiting."""
     posted = tick(numbered(1).end, money(700))
     ledger = Ledger.open(path, clock)
@@ -230,7 +231,7 @@ def test_it_goes_aside_with_books_that_are_another_machines(path: Path, clock: S
     assert (states(path), states(ledger.moved_aside)) == ([], [(10, False)])
 
 
-def test_it_is_not_posted_while_the_machine_of_the_ledger_is_unknown(path: Path, clock: StillClock) -> None:
+def test_it_is_not_posted_while_the_machine_of_the_ledger_is_unknown(path: Path, clock: ManualClock) -> None:
     """Another machine and no GPU that can be read: it waits as everything does."""
     posted = tick(numbered(1).end, money(700))
     ledger = Ledger.open(path, clock)
@@ -250,7 +251,7 @@ def test_it_is_not_posted_while_the_machine_of_the_ledger_is_unknown(path: Path,
     assert ledger.totals(numbered(2).end, MONTHS).months == {CELL: 711}
 
 
-def test_books_in_memory_have_none(clock: StillClock) -> None:
+def test_books_in_memory_have_none(clock: ManualClock) -> None:
     """There is no file that one could be entered into."""
     ledger = Ledger.open(None, clock)
     post(ledger, 1)
@@ -259,7 +260,7 @@ def test_books_in_memory_have_none(clock: StillClock) -> None:
 
 
 def test_what_was_posted_is_logged_when_it_is_committed(
-    path: Path, clock: StillClock, disk: Any, caplog: pytest.LogCaptureFixture
+    path: Path, clock: ManualClock, disk: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One line for each, and none for the try that failed."""
     caplog.set_level(logging.INFO)
@@ -285,7 +286,7 @@ def test_what_was_posted_is_logged_when_it_is_committed(
     }
 
 
-def test_a_view_shows_it_to_people(path: Path, clock: StillClock) -> None:
+def test_a_view_shows_it_to_people(path: Path, clock: ManualClock) -> None:
     """In names and dollars."""
     ledger = Ledger.open(path, clock)
     correct(path, -1234 * 10**10, "one")
@@ -305,7 +306,7 @@ def entry(cents: int, key: str = "") -> AdjustmentRequest:
     return AdjustmentRequest(cents * 10**10, "2026-11-01", "chat", "assistants", f"because of {cents}", key)
 
 
-def test_a_key_is_entered_once_in_its_month_for_its_owner(path: Path, clock: StillClock) -> None:
+def test_a_key_is_entered_once_in_its_month_for_its_owner(path: Path, clock: ManualClock) -> None:
     """Whatever the amount and the reason; another month, key, or none is another correction."""
     Ledger.open(path, clock).close()
     products = {"chat": frozenset({"assistants"}), "search": frozenset({"retrieval"})}

@@ -12,9 +12,11 @@ import pytest
 from exporter.ledger import schema
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
+from tests.kit.clock import ManualClock
+from tests.kit.units import NOVEMBER
 from tests.ledger.adjustments import CELL, MONTHS, adjusted_totals, correct
 from tests.ledger.power_cuts import POSTS_WITHOUT_END, copied
-from tests.ledger.ticks import CHAT, NOVEMBER, StillClock, accrued, numbered
+from tests.ledger.ticks import CHAT, accrued, numbered
 
 KILLS = 8
 
@@ -30,7 +32,7 @@ def posted(path: Path) -> tuple[list[int], list[int]]:
     return amounts, [each.amount for each in record.adjustments if each.posted is None]
 
 
-def whole(path: Path, clock: StillClock) -> int:
+def whole(path: Path, clock: ManualClock) -> int:
     """How many ticks the file has; all of its books are those ticks and what it says was posted."""
     amounts, _waiting = posted(path)
     ledger = Ledger.open(path, clock)
@@ -41,7 +43,7 @@ def whole(path: Path, clock: StillClock) -> int:
     return count
 
 
-def test_killed_at_any_instant_each_is_posted_once(path: Path, clock: StillClock) -> None:
+def test_killed_at_any_instant_each_is_posted_once(path: Path, clock: ManualClock) -> None:
     """A process enters, another posts and is killed: what was entered is there, in a cell or waiting."""
     chance = random.Random(20261031)  # noqa: S311 - a reproducible series
     Ledger.open(path, clock).close()
@@ -75,7 +77,7 @@ def test_killed_at_any_instant_each_is_posted_once(path: Path, clock: StillClock
 
 
 def test_a_copy_taken_at_any_moment_has_it_in_the_cell_or_waiting(
-    path: Path, tmp_path: Path, clock: StillClock, disk: Any
+    path: Path, tmp_path: Path, clock: ManualClock, disk: Any
 ) -> None:
     """A power cut at any statement of a tick that posts two: both or none, and both after the next tick."""
     ledger = Ledger.open(path, clock, connect=disk)
@@ -109,7 +111,7 @@ def test_a_copy_taken_at_any_moment_has_it_in_the_cell_or_waiting(
 
 
 def test_a_verb_that_is_cut_off_at_any_statement_has_entered_it_or_not(
-    path: Path, tmp_path: Path, clock: StillClock, disk: Any, monkeypatch: pytest.MonkeyPatch
+    path: Path, tmp_path: Path, clock: ManualClock, disk: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every copy opens and goes on; only after the commit is the row there, and then it counts."""
     ledger = Ledger.open(path, clock)

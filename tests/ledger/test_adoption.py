@@ -14,7 +14,9 @@ from exporter.ledger.errors import LedgerError
 from exporter.ledger.files import Lock
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.maintenance import Adopted, adopt
-from tests.ledger.ticks import CHAT, GPU_0, HOUR, NOVEMBER, StillClock, accrued, money, tick
+from tests.kit.clock import ManualClock
+from tests.kit.units import HOUR, NOVEMBER
+from tests.ledger.ticks import CHAT, GPU_0, accrued, money, tick
 
 MONTHS = ("2026-11",)
 END = NOVEMBER + HOUR
@@ -23,7 +25,7 @@ HERE, THERE = "product:aaaa", "product:bbbb"
 NAME_IT = "name the daemon's ledger with --ledger.path or --config.file"
 
 
-def new_ledger(path: Path, clock: StillClock, machine: str = HERE) -> str:
+def new_ledger(path: Path, clock: ManualClock, machine: str = HERE) -> str:
     """A ledger of one tick on a machine with GPU-0; its id."""
     posted = tick(END, money(700))
     ledger = Ledger.open(path, clock)
@@ -38,7 +40,7 @@ def meta(path: Path) -> dict[str, object]:
         return dict(shell.execute("SELECT key, value FROM meta"))
 
 
-def test_an_adopted_ledger_goes_on_at_another_machine(path: Path, clock: StillClock) -> None:
+def test_an_adopted_ledger_goes_on_at_another_machine(path: Path, clock: ManualClock) -> None:
     """No GPU in common, and still the same id and the same totals; the start binds it to where it is."""
     old = new_ledger(path, clock)
     clock.now = END + HOUR
@@ -56,7 +58,7 @@ def test_an_adopted_ledger_goes_on_at_another_machine(path: Path, clock: StillCl
     assert meta(path)["machine"] == THERE
 
 
-def test_a_ledger_that_was_moved_aside_is_adopted_after_all(path: Path, clock: StillClock) -> None:
+def test_a_ledger_that_was_moved_aside_is_adopted_after_all(path: Path, clock: ManualClock) -> None:
     """As the daemon's message says: move it back, adopt it, start again."""
     old = new_ledger(path, clock)
     begun = Ledger.open(path, clock)
@@ -73,32 +75,32 @@ def test_a_ledger_that_was_moved_aside_is_adopted_after_all(path: Path, clock: S
     assert (ledger.id, ledger.moved_aside) == (old, None)
 
 
-def test_adopting_twice_is_adopting_once(path: Path, clock: StillClock) -> None:
+def test_adopting_twice_is_adopting_once(path: Path, clock: ManualClock) -> None:
     """The second time there is no machine to let go of."""
     old = new_ledger(path, clock)
 
     assert [adopt(path, clock), adopt(path, clock)] == [Adopted(old, bound=True), Adopted(old, bound=False)]
 
 
-def refused(path: Path, clock: StillClock) -> str:
+def refused(path: Path, clock: ManualClock) -> str:
     """What adopting says."""
     with pytest.raises(LedgerError) as raised:
         adopt(path, clock)
     return str(raised.value)
 
 
-def test_where_no_ledger_is_nothing_is_made(path: Path, clock: StillClock) -> None:
+def test_where_no_ledger_is_nothing_is_made(path: Path, clock: ManualClock) -> None:
     """A wrong path leaves no lock behind."""
     assert refused(path, clock) == f"{path}: there is no ledger here; {NAME_IT}"
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_directory_is_no_ledger(tmp_path: Path, clock: StillClock) -> None:
+def test_a_directory_is_no_ledger(tmp_path: Path, clock: ManualClock) -> None:
     """A folder in the file's place is named as one."""
     assert refused(tmp_path, clock) == f"{tmp_path} is a directory; {NAME_IT}"
 
 
-def test_an_empty_file_is_no_ledger(path: Path, clock: StillClock) -> None:
+def test_an_empty_file_is_no_ledger(path: Path, clock: ManualClock) -> None:
     """It has no machine to be taken from."""
     path.touch()
 
@@ -106,7 +108,7 @@ def test_an_empty_file_is_no_ledger(path: Path, clock: StillClock) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_file_that_is_no_database_is_left_alone(path: Path, clock: StillClock) -> None:
+def test_a_file_that_is_no_database_is_left_alone(path: Path, clock: ManualClock) -> None:
     """Neither it nor a log beside it is touched, and no lock is made."""
     path.write_bytes(b"these are no books")
     Path(f"{path}-wal").write_bytes(b"evidence")
@@ -126,7 +128,7 @@ def test_a_file_that_is_no_database_is_left_alone(path: Path, clock: StillClock)
         ("DROP TABLE meta", "no such table: meta"),
     ],
 )
-def test_a_database_that_is_no_ledger(path: Path, clock: StillClock, damage: str, message: str) -> None:
+def test_a_database_that_is_no_ledger(path: Path, clock: ManualClock, damage: str, message: str) -> None:
     """What the daemon would move aside is not adopted, and the lock is free again."""
     new_ledger(path, clock)
     with contextlib.closing(sqlite3.connect(path)) as shell:
@@ -136,7 +138,7 @@ def test_a_database_that_is_no_ledger(path: Path, clock: StillClock, damage: str
         assert refused(path, clock) == f"{path} is no ledger that can be adopted: {message}; {NAME_IT}"
 
 
-def test_a_ledger_of_a_later_release_is_refused(path: Path, clock: StillClock) -> None:
+def test_a_ledger_of_a_later_release_is_refused(path: Path, clock: ManualClock) -> None:
     """A release that must not use a file does not rebind it either."""
     new_ledger(path, clock)
     with contextlib.closing(sqlite3.connect(path)) as shell:
@@ -152,7 +154,7 @@ def test_a_ledger_of_a_later_release_is_refused(path: Path, clock: StillClock) -
 
 
 def test_a_database_that_a_shell_keeps_locked(
-    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A backup that runs is waited for a second, then named."""
     new_ledger(path, clock)
@@ -165,7 +167,7 @@ def test_a_database_that_a_shell_keeps_locked(
 
 
 def test_a_place_that_cannot_be_written(
-    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A read-only file system refuses the lock's file: said, nothing changed."""
     new_ledger(path, clock)
@@ -180,7 +182,7 @@ def test_a_place_that_cannot_be_written(
 
 
 def test_a_lock_that_root_makes_is_the_ledgers_owners(
-    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Adopted by root, a ledger can still be locked by the daemon's own user."""
     new_ledger(path, clock)
@@ -194,7 +196,7 @@ def test_a_lock_that_root_makes_is_the_ledgers_owners(
 
 
 def test_other_users_give_nothing_away(
-    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only root may, and a lock of one's own needs no giving."""
     new_ledger(path, clock)
@@ -208,7 +210,7 @@ def test_other_users_give_nothing_away(
 
 
 def test_the_lock_is_held_while_adopting(
-    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A daemon that starts meanwhile waits until the ledger is let go."""
     new_ledger(path, clock)

@@ -29,7 +29,9 @@ from exporter.ledger.reader import LedgerReader
 from exporter.ledger.unpriced_time import BATCH_RANGES, FIRST, RANGES_MAX, UnpricedBuffer
 from exporter.readings import Gpu
 from tests.depth import examples
-from tests.ledger.ticks import CHAT, GPU_0, GPU_1, HOUR, MINUTE, NOVEMBER, SEARCH, SECOND, StillClock
+from tests.kit.clock import ManualClock, clock_at
+from tests.kit.units import HOUR, MINUTE, NOVEMBER, SECOND
+from tests.ledger.ticks import CHAT, GPU_0, GPU_1, SEARCH
 
 UTC = ZoneInfo("UTC")
 FULL = sqlite3.OperationalError("database or disk is full")
@@ -82,7 +84,7 @@ def charged(unpriced: UnpricedTime, left: dict[OwnerPhase, GpuUse], end: int, am
     return Postings(end, late=LateCharges((segment,), (rest,)))
 
 
-def test_time_of_an_hour_is_one_stretch(path: Path, clock: StillClock) -> None:
+def test_time_of_an_hour_is_one_stretch(path: Path, clock: ManualClock) -> None:
     """Ticks that follow each other add up by holder and phase; another GPU or hour has its own."""
     ledger = Ledger.open(path, clock)
     start = NOVEMBER + HOUR - 20 * SECOND
@@ -104,7 +106,7 @@ def test_time_of_an_hour_is_one_stretch(path: Path, clock: StillClock) -> None:
 
 
 @pytest.mark.parametrize("silence", [0, MINUTE, MINUTE + 1])
-def test_a_stretch_ends_where_its_gpu_was_priced_for_a_minute(silence: int, clock: StillClock) -> None:
+def test_a_stretch_ends_where_its_gpu_was_priced_for_a_minute(silence: int, clock: ManualClock) -> None:
     """So that a price that begins inside an hour finds time where it was."""
     ledger = Ledger.open(None, clock)
     for start in (NOVEMBER, NOVEMBER + 10 * SECOND + silence):
@@ -113,7 +115,7 @@ def test_a_stretch_ends_where_its_gpu_was_priced_for_a_minute(silence: int, cloc
     assert len(waiting(ledger)) == (1 if silence <= MINUTE else 2)
 
 
-def test_time_for_hourly_rent_alone_is_a_stretch_of_its_own(path: Path, clock: StillClock) -> None:
+def test_time_for_hourly_rent_alone_is_a_stretch_of_its_own(path: Path, clock: ManualClock) -> None:
     """What only hourly rent is owed for does not mix with what follows it, in memory and in the file."""
     boot = passing(NOVEMBER)
     (segment,) = boot.segments
@@ -133,7 +135,7 @@ def test_time_for_hourly_rent_alone_is_a_stretch_of_its_own(path: Path, clock: S
         ]
 
 
-def test_what_is_charged_no_longer_waits(path: Path, clock: StillClock) -> None:
+def test_what_is_charged_no_longer_waits(path: Path, clock: ManualClock) -> None:
     """A part of a range, then the rest; meanwhile it goes on, and history has the settled part."""
     ledger = Ledger.open(path, clock)
     owner_phase, ten = OwnerPhase(CHAT, "decode"), 10 * SECOND
@@ -171,7 +173,7 @@ def test_what_is_charged_no_longer_waits(path: Path, clock: StillClock) -> None:
     ]
 
 
-def test_no_unpriced_time_is_read_while_writes_fail(path: Path, clock: StillClock) -> None:
+def test_no_unpriced_time_is_read_while_writes_fail(path: Path, clock: ManualClock) -> None:
     """What is not on the disk is no basis for charging anything."""
     ledger = Ledger.open(path, clock)
     ledger.post(passing(NOVEMBER), State(wall=NOVEMBER))
@@ -184,7 +186,7 @@ def test_no_unpriced_time_is_read_while_writes_fail(path: Path, clock: StillCloc
     assert [one.usage[OwnerPhase(CHAT, "decode")].time for one in waiting(ledger)] == [20 * SECOND]
 
 
-def test_a_file_that_cannot_be_read_has_no_unpriced_time(path: Path, clock: StillClock) -> None:
+def test_a_file_that_cannot_be_read_has_no_unpriced_time(path: Path, clock: ManualClock) -> None:
     """The tick goes on without."""
     ledger = Ledger.open(path, clock)
     ledger.post(passing(NOVEMBER), State(wall=NOVEMBER))
@@ -194,7 +196,7 @@ def test_a_file_that_cannot_be_read_has_no_unpriced_time(path: Path, clock: Stil
     assert ledger.unpriced() is None
 
 
-def test_memory_is_bounded_while_the_disk_refuses(clock: StillClock) -> None:
+def test_memory_is_bounded_while_the_disk_refuses(clock: ManualClock) -> None:
     """A range goes on for its day; a ledger in memory keeps the latest, and no time is there twice."""
     backlog = UnpricedBuffer()
     for hour in range(RANGES_MAX + 100):
@@ -212,7 +214,7 @@ def test_memory_is_bounded_while_the_disk_refuses(clock: StillClock) -> None:
     assert len(ledger.unpriced().unpriced) == BATCH_RANGES  # type: ignore[union-attr]
 
 
-def test_time_past_thirteen_months_is_let_go(path: Path, clock: StillClock) -> None:
+def test_time_past_thirteen_months_is_let_go(path: Path, clock: ManualClock) -> None:
     """With the day that it lies in."""
     ledger = Ledger.open(path, clock)
     ledger.post(passing(NOVEMBER), State(wall=NOVEMBER))
@@ -252,7 +254,7 @@ def test_whatever_is_charged_and_however_it_fails_history_agrees_with_what_waits
     steps: list[tuple[int, CostOwner, Gpu, int, str]],
 ) -> None:
     """What had no price, less what was settled, is what waits: by day, GPU and holder, none of it older."""
-    path, clock = tmp_path_factory.mktemp("books") / "ledger.db", StillClock()
+    path, clock = tmp_path_factory.mktemp("books") / "ledger.db", clock_at()
     ledger, now, accrued = Ledger.open(path, clock, connect=disk), NOVEMBER, 0
     for step, owner, gpu, thirds, fate in steps:
         now += step

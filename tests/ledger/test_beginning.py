@@ -13,7 +13,9 @@ import pytest
 from exporter.cost.state import GpuState, State
 from exporter.ledger.boot import MARK_NAME, NO_BOOT, BootClaim, ends_with_pod, fleeting
 from exporter.ledger.ledger import Ledger
-from tests.ledger.ticks import GPU_0, HOUR, MINUTE, NOVEMBER, StillClock, accrued, money, tick
+from tests.kit.clock import ManualClock
+from tests.kit.units import HOUR, MINUTE, NOVEMBER
+from tests.ledger.ticks import GPU_0, accrued, money, tick
 
 BOOT = BootClaim("b00t-1", 20 * MINUTE, fleeting=lambda _folder: "")
 NEXT = replace(BOOT, id="b00t-2")
@@ -21,7 +23,7 @@ FROM_NOW = ("ledger created", "now")
 FROM_BOOT = ("ledger created", "boot")
 
 
-def opened(path: Path, clock: StillClock, boot: BootClaim = BOOT) -> str:
+def opened(path: Path, clock: ManualClock, boot: BootClaim = BOOT) -> str:
     """Open and close a ledger; the boot that it is the first of."""
     ledger = Ledger.open(path, clock, boot=boot)
     assert ledger.persistent
@@ -42,7 +44,7 @@ def everything(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
 
-def test_the_first_ledger_of_a_boot(path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_first_ledger_of_a_boot(path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
     """It says so, and leaves a mark beside it."""
     assert opened(path, clock) == "b00t-1"
     assert creations(caplog) == [(*FROM_BOOT, None)]
@@ -51,7 +53,7 @@ def test_the_first_ledger_of_a_boot(path: Path, clock: StillClock, caplog: pytes
 
 
 def test_a_new_ledger_begins_now_unless_a_boot_is_given(
-    path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture
+    path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where the kernel names no boot nothing is concluded, and no mark is left."""
     assert opened(path, clock, NO_BOOT) == ""
@@ -61,13 +63,13 @@ def test_a_new_ledger_begins_now_unless_a_boot_is_given(
     )
 
 
-def test_a_killed_start_charges_after_all(path: Path, clock: StillClock) -> None:
+def test_a_killed_start_charges_after_all(path: Path, clock: ManualClock) -> None:
     """Killed before its first commit: the file still knows that nothing was charged since this boot."""
     assert opened(path, clock) == "b00t-1"
     assert opened(path, clock) == "b00t-1"
 
 
-def test_after_the_first_tick_with_a_gpu_it_is_over(path: Path, clock: StillClock) -> None:
+def test_after_the_first_tick_with_a_gpu_it_is_over(path: Path, clock: ManualClock) -> None:
     """In the same commit: whenever the daemon is killed, the time is charged or not, never twice."""
     begun = State(elapsed=1, boot="b00t-1", gpus={"GPU-0": GpuState(GPU_0, 0)})
     ledger = Ledger.open(path, clock, boot=BOOT)
@@ -84,7 +86,7 @@ def test_after_the_first_tick_with_a_gpu_it_is_over(path: Path, clock: StillCloc
 
 
 @pytest.mark.parametrize("damage", ["UPDATE state SET body = '' WHERE scope = 'gpu'", "DELETE FROM state"])
-def test_marks_that_are_lost_charge_nothing_again(path: Path, clock: StillClock, damage: str) -> None:
+def test_marks_that_are_lost_charge_nothing_again(path: Path, clock: ManualClock, damage: str) -> None:
     """That a GPU was there, or that money accrued, is enough to know that the ledger has begun."""
     posted = tick(NOVEMBER + HOUR, money(700))
     ledger = Ledger.open(path, clock, boot=BOOT)
@@ -98,7 +100,7 @@ def test_marks_that_are_lost_charge_nothing_again(path: Path, clock: StillClock,
 
 
 def test_a_ledger_of_an_earlier_boot_is_no_new_one(
-    path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture
+    path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After a reboot it is still only the first of its own boot; `cost.gap` compares the two."""
     opened(path, clock)
@@ -111,7 +113,7 @@ def test_a_ledger_of_an_earlier_boot_is_no_new_one(
 
 @pytest.mark.parametrize("removed", ["ledger.db", "ledger.db*"])
 def test_a_ledger_that_was_deleted(
-    path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture, removed: str
+    path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture, removed: str
 ) -> None:
     """It has charged since the boot; also one of before the boot that was opened in it."""
     opened(path, clock, NEXT)
@@ -124,7 +126,7 @@ def test_a_ledger_that_was_deleted(
 
 
 def test_another_name_in_the_same_folder(
-    path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture
+    path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The host's other ledger has the time since the boot."""
     opened(path, clock)
@@ -133,7 +135,7 @@ def test_another_name_in_the_same_folder(
     assert creations(caplog)[1:] == [(*FROM_NOW, "another ledger was here since the boot")]
 
 
-def test_one_that_was_deleted_before_the_boot_is_no_matter(path: Path, clock: StillClock) -> None:
+def test_one_that_was_deleted_before_the_boot_is_no_matter(path: Path, clock: ManualClock) -> None:
     """Its lock and its mark are left behind, and name an earlier boot."""
     opened(path, clock)
     path.unlink()
@@ -143,7 +145,7 @@ def test_one_that_was_deleted_before_the_boot_is_no_matter(path: Path, clock: St
 
 @pytest.mark.parametrize("name", ["ledger.db.foreign-1", "ledger.db.corrupt-2", "ledger.db-wal"])
 def test_a_new_ledger_next_to_a_file_that_was_moved_aside(
-    path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture, name: str
+    path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     """What is in it may be of this boot."""
     path.with_name(name).write_bytes(b"")
@@ -153,7 +155,7 @@ def test_a_new_ledger_next_to_a_file_that_was_moved_aside(
 
 
 @pytest.mark.parametrize("content", [b"no database at all", b"SQLite format 3\0 and then nothing"])
-def test_in_the_place_of_a_damaged_one(path: Path, clock: StillClock, content: bytes) -> None:
+def test_in_the_place_of_a_damaged_one(path: Path, clock: ManualClock, content: bytes) -> None:
     """It is moved aside, and the new ledger begins now."""
     path.write_bytes(content)
     ledger = Ledger.open(path, clock, boot=BOOT)
@@ -164,7 +166,7 @@ def test_in_the_place_of_a_damaged_one(path: Path, clock: StillClock, content: b
     assert opened(path, clock) == ""
 
 
-def test_in_the_place_of_another_machines(path: Path, clock: StillClock) -> None:
+def test_in_the_place_of_another_machines(path: Path, clock: ManualClock) -> None:
     """Moved aside at the first tick."""
     ledger = Ledger.open(path, clock, boot=BOOT)
     assert ledger.state().fresh_in == "b00t-1"
@@ -184,7 +186,7 @@ LONG_AGO = "the host booted more than an hour ago"
 )
 def test_on_a_host_that_booted_long_ago(
     path: Path,
-    clock: StillClock,
+    clock: ManualClock,
     caplog: pytest.LogCaptureFixture,
     elapsed: int,
     fresh_in: str,
@@ -195,7 +197,7 @@ def test_on_a_host_that_booted_long_ago(
     assert creations(caplog) == [expected]
 
 
-def test_the_place_of_a_link_is_where_it_leads(path: Path, clock: StillClock, tmp_path: Path) -> None:
+def test_the_place_of_a_link_is_where_it_leads(path: Path, clock: ManualClock, tmp_path: Path) -> None:
     """A link from a disk into memory does not stay."""
     folders: list[Path] = []
 
@@ -210,7 +212,7 @@ def test_the_place_of_a_link_is_where_it_leads(path: Path, clock: StillClock, tm
     assert folders == [tmp_path.resolve() / "elsewhere"]
 
 
-def test_where_no_mark_can_be_left(path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_where_no_mark_can_be_left(path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
     """The next ledger here could not know of this one."""
     (path.parent / MARK_NAME).mkdir()
 
@@ -218,7 +220,7 @@ def test_where_no_mark_can_be_left(path: Path, clock: StillClock, caplog: pytest
     assert creations(caplog) == [(*FROM_NOW, f"{path.parent / MARK_NAME} cannot be used (Is a directory)")]
 
 
-def test_books_in_memory_begin_now(clock: StillClock, tmp_path: Path) -> None:
+def test_books_in_memory_begin_now(clock: ManualClock, tmp_path: Path) -> None:
     """A directory in the file's place, and no path at all."""
     for path in (None, tmp_path):
         ledger = Ledger.open(path, clock, boot=BOOT)
@@ -298,7 +300,7 @@ def test_a_folder_that_may_be_gone(
     ],
 )
 def test_a_ledger_that_ends_with_its_pod(
-    path: Path, clock: StillClock, tmp_path: Path, lines: list[str] | None, *, ends: bool
+    path: Path, clock: ManualClock, tmp_path: Path, lines: list[str] | None, *, ends: bool
 ) -> None:
     """It is on disk and written, goes on in the next container, and says that there is no next pod."""
     mounts = tmp_path / "mountinfo"
@@ -331,7 +333,7 @@ def test_a_folder_below_one_for_temporary_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda mark: mark.symlink_to("/dev/null")], ids=["fifo", "link"])
 def test_a_mark_that_is_no_file_is_neither_waited_for_nor_followed(
-    path: Path, clock: StillClock, make: Callable[[Path], None]
+    path: Path, clock: ManualClock, make: Callable[[Path], None]
 ) -> None:
     """The ledger begins now, and what lies there stays."""
     mark = path.parent / MARK_NAME

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from exporter.ledger.ledger import Ledger
-from tests.ledger.ticks import NOVEMBER, SECOND, StillClock, accrued, numbered
+from tests.kit.clock import ManualClock
+from tests.kit.units import NOVEMBER, SECOND
+from tests.ledger.ticks import accrued, numbered
 
 MONTHS = ("2026-11",)
 
@@ -12,7 +14,7 @@ def begun(ledger: Ledger) -> int | None:
     return ledger.totals(NOVEMBER, MONTHS).begun
 
 
-def posted(path: Path | None, clock: StillClock, *numbers: int) -> int | None:
+def posted(path: Path | None, clock: ManualClock, *numbers: int) -> int | None:
     """What a daemon that posts these ticks serves at its end."""
     ledger = Ledger.open(path, clock)
     state = ledger.state()
@@ -23,7 +25,7 @@ def posted(path: Path | None, clock: StillClock, *numbers: int) -> int | None:
     return beginning
 
 
-def test_the_first_commit_is_the_beginning_and_stays_it(path: Path, clock: StillClock) -> None:
+def test_the_first_commit_is_the_beginning_and_stays_it(path: Path, clock: ManualClock) -> None:
     """Opening is none; later ticks and restarts do not move it."""
     assert posted(path, clock) is None
     clock.now = NOVEMBER + 5 * SECOND
@@ -33,7 +35,7 @@ def test_the_first_commit_is_the_beginning_and_stays_it(path: Path, clock: Still
     assert posted(path, clock) == NOVEMBER + 5 * SECOND
 
 
-def test_a_ledger_that_is_moved_aside_has_a_new_beginning(path: Path, clock: StillClock) -> None:
+def test_a_ledger_that_is_moved_aside_has_a_new_beginning(path: Path, clock: ManualClock) -> None:
     """Damaged, or another machine's: either way the new file has a beginning of its own."""
     posted(path, clock, 1)
     path.write_bytes(b"no database at all, and longer than sixteen bytes")
@@ -48,6 +50,6 @@ def test_a_ledger_that_is_moved_aside_has_a_new_beginning(path: Path, clock: Sti
     ledger.close()
 
 
-def test_an_unknown_beginning_is_absent(clock: StillClock) -> None:
+def test_an_unknown_beginning_is_absent(clock: ManualClock) -> None:
     """A ledger in memory has no file: it is unknown."""
     assert posted(None, clock, 1) is None

@@ -15,18 +15,9 @@ from exporter.ledger.errors import LedgerLockedError
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.report import CommittedTotals
-from tests.ledger.ticks import (
-    CHAT,
-    GPU_0,
-    GPU_1,
-    HOUR,
-    NOVEMBER,
-    SECOND,
-    StillClock,
-    accrued,
-    money,
-    tick,
-)
+from tests.kit.clock import ManualClock
+from tests.kit.units import HOUR, NOVEMBER, SECOND
+from tests.ledger.ticks import CHAT, GPU_0, GPU_1, accrued, money, tick
 
 MONTHS = ("2026-11",)
 END = NOVEMBER + HOUR
@@ -37,7 +28,7 @@ WAITING = (
 )
 
 
-def made(path: Path, clock: StillClock, machine: str = HERE) -> str:
+def made(path: Path, clock: ManualClock, machine: str = HERE) -> str:
     """A ledger of a machine with GPU-0 in it, with one tick; its id."""
     posted = tick(END, money(700))
     ledger = Ledger.open(path, clock)
@@ -71,7 +62,7 @@ def spent(totals: CommittedTotals) -> int:
     ],
 )
 def test_books_that_may_be_ours_go_on(
-    path: Path, clock: StillClock, machine: str, uuids: Iterable[str]
+    path: Path, clock: ManualClock, machine: str, uuids: Iterable[str]
 ) -> None:
     """Same machine or same GPU, or no proof of another: same id, same totals, nothing moved."""
     old = made(path, clock)
@@ -85,7 +76,7 @@ def test_books_that_may_be_ours_go_on(
 
 
 def test_a_ledger_copied_to_another_machine_starts_over(
-    path: Path, tmp_path: Path, clock: StillClock
+    path: Path, tmp_path: Path, clock: ManualClock
 ) -> None:
     """Other identity, other GPUs: new id, totals and marks from zero, the copy kept aside whole."""
     old = made(path, clock)
@@ -119,7 +110,7 @@ def test_a_ledger_copied_to_another_machine_starts_over(
         assert (original.id, spent(original.totals(END, MONTHS))) == (old, 700)
 
 
-def test_the_new_books_are_this_machines_at_the_next_start(path: Path, clock: StillClock) -> None:
+def test_the_new_books_are_this_machines_at_the_next_start(path: Path, clock: ManualClock) -> None:
     """A ledger starts over once; a second foreign file gets the next number."""
     made(path, clock)
     begun = Ledger.open(path, clock)
@@ -138,7 +129,7 @@ def test_the_new_books_are_this_machines_at_the_next_start(path: Path, clock: St
     assert third.moved_aside == path.with_name("ledger.db.foreign-2")
 
 
-def test_a_disk_moved_with_its_gpus_takes_on_the_new_machine(path: Path, clock: StillClock) -> None:
+def test_a_disk_moved_with_its_gpus_takes_on_the_new_machine(path: Path, clock: ManualClock) -> None:
     """After the move, the new machine keeps the ledger even when its GPUs are all replaced later."""
     old = made(path, clock)
     moved = Ledger.open(path, clock)
@@ -153,7 +144,7 @@ def test_a_disk_moved_with_its_gpus_takes_on_the_new_machine(path: Path, clock: 
     assert (stored(path, "machine"), replaced.id, replaced.moved_aside) == (THERE, old, None)
 
 
-def test_a_machine_that_is_unknown_today_forgets_no_other(path: Path, clock: StillClock) -> None:
+def test_a_machine_that_is_unknown_today_forgets_no_other(path: Path, clock: ManualClock) -> None:
     """A start that cannot tell where it is leaves what was known."""
     made(path, clock)
     ledger = Ledger.open(path, clock)
@@ -165,7 +156,7 @@ def test_a_machine_that_is_unknown_today_forgets_no_other(path: Path, clock: Sti
     assert stored(path, "machine") == HERE
 
 
-def test_a_ledger_of_an_earlier_release_is_bound_to_where_it_is(path: Path, clock: StillClock) -> None:
+def test_a_ledger_of_an_earlier_release_is_bound_to_where_it_is(path: Path, clock: ManualClock) -> None:
     """A file that names no machine is ours; from the first tick on it names this one."""
     old = made(path, clock, machine="")
     assert stored(path, "machine") is None
@@ -178,7 +169,7 @@ def test_a_ledger_of_an_earlier_release_is_bound_to_where_it_is(path: Path, cloc
     assert (ledger.id, stored(path, "machine")) == (old, HERE)
 
 
-def test_a_machine_that_is_no_text_is_none(path: Path, clock: StillClock) -> None:
+def test_a_machine_that_is_no_text_is_none(path: Path, clock: ManualClock) -> None:
     """What somebody wrote into the file is no proof of another machine."""
     old = made(path, clock)
     with contextlib.closing(sqlite3.connect(path)) as shell:
@@ -191,7 +182,7 @@ def test_a_machine_that_is_no_text_is_none(path: Path, clock: StillClock) -> Non
     assert (ledger.id, ledger.moved_aside) == (old, None)
 
 
-def test_books_without_a_gpu_are_whoevers_they_are(path: Path, clock: StillClock) -> None:
+def test_books_without_a_gpu_are_whoevers_they_are(path: Path, clock: ManualClock) -> None:
     """A ledger made in an image, before any GPU was seen, has no money to protect."""
     ledger = Ledger.open(path, clock)
     ledger.bind(HERE, ())
@@ -206,7 +197,7 @@ def test_books_without_a_gpu_are_whoevers_they_are(path: Path, clock: StillClock
 
 
 @pytest.mark.parametrize("how", ["unpriced", "remembered"])
-def test_gpus_are_known_without_a_price(path: Path, clock: StillClock, how: str) -> None:
+def test_gpus_are_known_without_a_price(path: Path, clock: ManualClock, how: str) -> None:
     """A GPU that no money was posted to is one of the ledger's all the same."""
     gpu_time = (
         GpuTimePosting(GPU_1, OwnerPhase(CHAT, "decode"), 10 * SECOND, unpriced=True, chargeable=10 * SECOND),
@@ -223,7 +214,7 @@ def test_gpus_are_known_without_a_price(path: Path, clock: StillClock, how: str)
     again.close()
 
 
-def test_until_a_gpu_is_read_nothing_of_another_machine_is_served(path: Path, clock: StillClock) -> None:
+def test_until_a_gpu_is_read_nothing_of_another_machine_is_served(path: Path, clock: ManualClock) -> None:
     """Another machine and a silent NVML: no answer yet, no totals; the first GPU decides."""
     old = made(path, clock)
     ledger = Ledger.open(path, clock)
@@ -237,7 +228,7 @@ def test_until_a_gpu_is_read_nothing_of_another_machine_is_served(path: Path, cl
     ledger.close()
 
 
-def test_the_lock_stays_held_while_the_ledger_starts_over(path: Path, clock: StillClock) -> None:
+def test_the_lock_stays_held_while_the_ledger_starts_over(path: Path, clock: ManualClock) -> None:
     """Nobody slips in between the file that goes and the one that comes."""
     made(path, clock)
     ledger = Ledger.open(path, clock)
@@ -249,7 +240,7 @@ def test_the_lock_stays_held_while_the_ledger_starts_over(path: Path, clock: Sti
 
 
 def test_a_foreign_file_that_cannot_be_moved_aside(
-    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It stays as it is, and the ledger is in memory: another machine's money is never added to."""
     old = made(path, clock)
@@ -274,7 +265,7 @@ def test_a_foreign_file_that_cannot_be_moved_aside(
         assert (reader.id, spent(reader.totals(END, MONTHS))) == (old, 700)
 
 
-def test_a_disk_too_full_for_new_books(path: Path, clock: StillClock, disk: Any) -> None:
+def test_a_disk_too_full_for_new_books(path: Path, clock: ManualClock, disk: Any) -> None:
     """The foreign file is aside, and where no other can be made the ledger is in memory."""
     made(path, clock)
     ledger = Ledger.open(path, clock, connect=disk)
@@ -286,7 +277,7 @@ def test_a_disk_too_full_for_new_books(path: Path, clock: StillClock, disk: Any)
     assert "no other can be begun (database or disk is full): the ledger is in memory" in ledger.problem
 
 
-def test_books_in_memory_are_never_another_machines(clock: StillClock) -> None:
+def test_books_in_memory_are_never_another_machines(clock: ManualClock) -> None:
     """It began with this process, and still starts over."""
     ledger = Ledger.open(None, clock)
     first = ledger.id

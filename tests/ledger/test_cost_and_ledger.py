@@ -24,7 +24,9 @@ from exporter.readings import (
 )
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Rented, RentPrice
-from tests.ledger.ticks import GPU_0, GPU_1, HOUR, NOVEMBER, SECOND, StillClock
+from tests.kit.clock import ManualClock
+from tests.kit.units import HOUR, NOVEMBER, SECOND
+from tests.ledger.ticks import GPU_0, GPU_1
 
 CHAT = ServerKey("llm", "chat")
 PRICE = Rented((RentPrice(Decimal("55.04"), 7),))
@@ -63,7 +65,7 @@ def frame(number: int) -> Frame:
     )
 
 
-def test_a_daemon_that_restarts_after_every_tick_remembers_everything(path: Path, clock: StillClock) -> None:
+def test_a_daemon_that_restarts_after_every_tick_remembers_everything(path: Path, clock: ManualClock) -> None:
     """Each tick's state comes back from the file as it went in, and the ledger balances."""
     for number in range(1, 40):
         ledger = Ledger.open(path, clock)
@@ -88,7 +90,7 @@ def test_a_daemon_that_restarts_after_every_tick_remembers_everything(path: Path
 
 
 @pytest.mark.nightly
-def test_a_day_of_25_hours_is_charged_for_25(path: Path, clock: StillClock) -> None:
+def test_a_day_of_25_hours_is_charged_for_25(path: Path, clock: ManualClock) -> None:
     """New York's first of November: a tick every half hour over three days, with a restart at each tick.
 
     Two GPUs at 7 dollars an hour: 14 dollars an hour, for 24, 25 and 24 hours.
@@ -123,7 +125,7 @@ def test_a_day_of_25_hours_is_charged_for_25(path: Path, clock: StillClock) -> N
     assert sum(november.cells.values()) == 49 * 14 * 10**12
 
 
-def test_a_gap_is_posted_to_the_days_that_it_covers(path: Path, clock: StillClock) -> None:
+def test_a_gap_is_posted_to_the_days_that_it_covers(path: Path, clock: ManualClock) -> None:
     """The daemon was down from 21:00 on 31 October to 03:00 on 3 November in New York, within one boot.
 
     Two GPUs at 7 dollars an hour: 3 hours, then 25, then 24, then 3, all of it unobserved.
@@ -155,7 +157,7 @@ def test_a_gap_is_posted_to_the_days_that_it_covers(path: Path, clock: StillCloc
     assert months == {"2026-10": 3 * 14 * 10**12, "2026-11": 52 * 14 * 10**12}
 
 
-def test_a_gap_is_charged_as_the_card_was_cut_and_shared(path: Path, clock: StillClock) -> None:
+def test_a_gap_is_charged_as_the_card_was_cut_and_shared(path: Path, clock: ManualClock) -> None:
     """The daemon was down for two hours; what the file remembers divides them, not what is found after.
 
     Of 40 GB: 3g.20gb is half, held by two servers with 5 and 15 GB; 2g.10gb is two of seven slices.

@@ -25,14 +25,16 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.maintenance import adopt, inspect
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import ServerKey
-from tests.ledger.ticks import NOVEMBER, ExpectedTotals, StillClock, accrued, numbered
+from tests.kit.clock import ManualClock
+from tests.kit.units import NOVEMBER
+from tests.ledger.ticks import ExpectedTotals, accrued, numbered
 
 ROOT = Path(__file__).parents[2]
 MONTHS = ("2026-11",)
 MEBIBYTE = 2**20
 
 
-def made(path: Path, clock: StillClock) -> str:
+def made(path: Path, clock: ManualClock) -> str:
     ledger = Ledger.open(path, clock)
     ledger.post(numbered(1), accrued(numbered(1)))
     ledger.close()
@@ -73,7 +75,7 @@ IRREGULAR: list[tuple[Callable[[Path], None], str]] = [
 
 @pytest.mark.parametrize(("make", "kind"), IRREGULAR, ids=[kind for _make, kind in IRREGULAR])
 def test_what_is_no_regular_file_is_neither_opened_nor_moved(
-    path: Path, clock: StillClock, make: Callable[[Path], None], kind: str
+    path: Path, clock: ManualClock, make: Callable[[Path], None], kind: str
 ) -> None:
     """The daemon meters in memory, `doctor` and every verb say what lies there, and it stays."""
     make(path)
@@ -102,7 +104,7 @@ def test_what_is_no_regular_file_is_neither_opened_nor_moved(
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", ".lock"])
 @pytest.mark.parametrize("make", [a_fifo, lambda path: path.symlink_to("/dev/null")], ids=["fifo", "link"])
 def test_what_lies_next_to_it_is_no_trap_either(
-    path: Path, clock: StillClock, suffix: str, make: Callable[[Path], None]
+    path: Path, clock: ManualClock, suffix: str, make: Callable[[Path], None]
 ) -> None:
     """A FIFO in the place of the log would stop the daemon at its first commit; a link is not followed."""
     made(path, clock)
@@ -118,7 +120,7 @@ def test_what_lies_next_to_it_is_no_trap_either(
         LedgerReader.open(path)
 
 
-def test_a_trap_that_is_laid_while_it_runs(path: Path, clock: StillClock) -> None:
+def test_a_trap_that_is_laid_while_it_runs(path: Path, clock: ManualClock) -> None:
     """A FIFO in the place of the file is another's: left alone, and the ledger goes on next to it."""
     made(path, clock)
     ledger = Ledger.open(path, clock)
@@ -130,7 +132,7 @@ def test_a_trap_that_is_laid_while_it_runs(path: Path, clock: StillClock) -> Non
     assert ledger.displaced == path.with_name("ledger.db.displaced-1")
 
 
-def test_a_link_leads_to_the_file(path: Path, tmp_path: Path, clock: StillClock) -> None:
+def test_a_link_leads_to_the_file(path: Path, tmp_path: Path, clock: ManualClock) -> None:
     """What belongs beside the file lies beside it, and not beside the link."""
     (tmp_path / "data").mkdir()
     path.symlink_to(tmp_path / "data" / "books.db")
@@ -146,7 +148,7 @@ def test_a_link_leads_to_the_file(path: Path, tmp_path: Path, clock: StillClock)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["data", "ledger.db"]
 
 
-def test_a_link_moves_nobodys_file(path: Path, tmp_path: Path, clock: StillClock) -> None:
+def test_a_link_moves_nobodys_file(path: Path, tmp_path: Path, clock: ManualClock) -> None:
     """Whoever may make the link could have root rename any file: what it leads to is left alone."""
     (tmp_path / "shadow").write_bytes(b"root:x:\n")
     path.symlink_to(tmp_path / "shadow")
@@ -156,7 +158,7 @@ def test_a_link_moves_nobodys_file(path: Path, tmp_path: Path, clock: StillClock
     assert (tmp_path / "shadow").read_bytes() == b"root:x:\n"
 
 
-def test_a_link_in_a_circle(path: Path, clock: StillClock) -> None:
+def test_a_link_in_a_circle(path: Path, clock: ManualClock) -> None:
     """It is a place that cannot be entered."""
     path.symlink_to(path)
     ledger = Ledger.open(path, clock)
@@ -192,7 +194,7 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("kind", PROGRAMS)
-def test_a_schema_with_a_program_in_it_is_refused(path: Path, clock: StillClock, kind: str) -> None:
+def test_a_schema_with_a_program_in_it_is_refused(path: Path, clock: ManualClock, kind: str) -> None:
     """No exporter makes one: the daemon moves the file aside, and every verb says why it does not read it."""
     statements, problem = PROGRAMS[kind]
     made(path, clock)
@@ -212,7 +214,7 @@ def test_a_schema_with_a_program_in_it_is_refused(path: Path, clock: StillClock,
     assert problem in ledger.problem
 
 
-def test_a_trigger_that_comes_while_the_file_is_closed(path: Path, clock: StillClock) -> None:
+def test_a_trigger_that_comes_while_the_file_is_closed(path: Path, clock: ManualClock) -> None:
     """A file that is opened again after a failure is seen through again."""
     made(path, clock)
     ledger = Ledger.open(path, clock)
@@ -224,7 +226,7 @@ def test_a_trigger_that_comes_while_the_file_is_closed(path: Path, clock: StillC
     assert ledger.displaced == path.with_name("ledger.db.displaced-1")
 
 
-def test_a_schema_trusts_no_function_with_effects(path: Path, clock: StillClock) -> None:
+def test_a_schema_trusts_no_function_with_effects(path: Path, clock: ManualClock) -> None:
     """On every connection, whoever opens it, and no value is longer than what the ledger writes."""
     made(path, clock)
     with closing(schema.connect(f"{path.as_uri()}?mode=ro")) as connection:
@@ -234,7 +236,7 @@ def test_a_schema_trusts_no_function_with_effects(path: Path, clock: StillClock)
             connection.execute(f"SELECT zeroblob({schema.LONGEST + 1})").fetchone()
 
 
-def test_what_a_later_release_may_add_is_no_program(path: Path, clock: StillClock) -> None:
+def test_what_a_later_release_may_add_is_no_program(path: Path, clock: ManualClock) -> None:
     """Tables, columns, indexes and views are."""
     ledger_id = made(path, clock)
     changed(
@@ -270,14 +272,15 @@ OPENS_AND_TELLS = """
 import json, sys
 from pathlib import Path
 from exporter.ledger.ledger import Ledger
-from tests.ledger.ticks import StillClock, accrued, numbered
+from tests.kit.clock import clock_at
+from tests.ledger.ticks import accrued, numbered
 
 def high_water():
     with open("/proc/self/status", encoding="ascii") as file:
         return int(next(line for line in file if line.startswith("VmHWM")).split()[1]) // 1024
 
 before = high_water()
-ledger = Ledger.open(Path(sys.argv[1]), StillClock())
+ledger = Ledger.open(Path(sys.argv[1]), clock_at())
 kept = len(ledger.state().endpoints)
 ledger.post(numbered(2), accrued(numbered(1), numbered(2)))
 ledger.close()
@@ -285,7 +288,7 @@ print(json.dumps([high_water() - before, len(ledger.dropped), kept, ledger.probl
 """
 
 
-def test_a_ledger_of_marks_is_compacted_at_the_start(path: Path, clock: StillClock) -> None:
+def test_a_ledger_of_marks_is_compacted_at_the_start(path: Path, clock: ManualClock) -> None:
     """137 MiB of endpoints' marks, which killed every start under 256 MiB: totals stay, the file shrinks.
 
     What is kept is 16 MiB of them, the smallest first; in memory that is some 100.
@@ -314,7 +317,9 @@ def test_a_ledger_of_marks_is_compacted_at_the_start(path: Path, clock: StillClo
     assert (reader.id, expected.differences(totals), totals.residual) == (ledger_id, {}, 0)
 
 
-def test_a_start_tells_what_it_freed(path: Path, clock: StillClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_start_tells_what_it_freed(
+    path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
     """Four rows of 5 MiB that no start would read."""
     made(path, clock)
     with_endpoints(path, [5 * MEBIBYTE] * 4)
@@ -326,7 +331,7 @@ def test_a_start_tells_what_it_freed(path: Path, clock: StillClock, caplog: pyte
     assert path.stat().st_size < MEBIBYTE
 
 
-def test_the_largest_marks_go_first(path: Path, clock: StillClock) -> None:
+def test_the_largest_marks_go_first(path: Path, clock: ManualClock) -> None:
     """Where not all fit, whoever has a large page is forgotten, and money's own marks are kept."""
     made(path, clock)
     with_endpoints(path, [3 * MEBIBYTE] * 6 + [1024])
@@ -345,7 +350,7 @@ def test_the_largest_marks_go_first(path: Path, clock: StillClock) -> None:
     assert set(again.state().endpoints) == endpoints
 
 
-def test_marks_that_no_start_would_read_are_not_written(path: Path, clock: StillClock) -> None:
+def test_marks_that_no_start_would_read_are_not_written(path: Path, clock: ManualClock) -> None:
     """They are used while this process lives, and the ledger goes on."""
     small = EndpointState(key=ServerKey("", "s"), watched_since=0, marks=PageMarks(identity="x"))
     marked = replace(small, marks=PageMarks(identity="x" * contents.MARK_BYTES))
@@ -361,7 +366,7 @@ def test_marks_that_no_start_would_read_are_not_written(path: Path, clock: Still
     assert (again.state().endpoints, again.dropped) == ({}, ())
 
 
-def test_a_read_only_ledger_of_marks_is_read_within_bounds(path: Path, clock: StillClock) -> None:
+def test_a_read_only_ledger_of_marks_is_read_within_bounds(path: Path, clock: ManualClock) -> None:
     """A verb drops the same marks, says so, and changes nothing."""
     made(path, clock)
     with_endpoints(path, [5 * MEBIBYTE, 1024])

@@ -12,8 +12,10 @@ from typing import Any
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.report import CommittedTotals
+from tests.kit.clock import ManualClock
+from tests.kit.units import NOVEMBER
 from tests.ledger.power_cuts import POSTS_WITHOUT_END, copied
-from tests.ledger.ticks import CHAT, NOVEMBER, ExpectedTotals, StillClock, accrued, numbered
+from tests.ledger.ticks import CHAT, ExpectedTotals, accrued, numbered
 
 MONTHS = ("2026-11",)
 KILLS = 20
@@ -33,7 +35,7 @@ def whole_ticks(totals: CommittedTotals, wall: int | None) -> int:
     return count
 
 
-def test_killed_at_any_instant_it_opens_with_the_last_committed_tick(path: Path, clock: StillClock) -> None:
+def test_killed_at_any_instant_it_opens_with_the_last_committed_tick(path: Path, clock: ManualClock) -> None:
     """After each SIGKILL all families tell the same number of ticks, and none acknowledged is gone."""
     chance = random.Random(20261125)  # noqa: S311 - a reproducible series
     ticks = 0
@@ -58,7 +60,7 @@ def test_killed_at_any_instant_it_opens_with_the_last_committed_tick(path: Path,
 
 
 def test_killed_while_it_makes_the_file_it_opens(
-    path: Path, tmp_path: Path, clock: StillClock, disk: Any
+    path: Path, tmp_path: Path, clock: ManualClock, disk: Any
 ) -> None:
     """Cut off at any statement of the very first start, the file opens as a new ledger."""
     copies: list[Path] = []
@@ -76,7 +78,7 @@ def test_killed_while_it_makes_the_file_it_opens(
 
 
 def test_a_copy_taken_at_any_moment_opens_whole(
-    path: Path, tmp_path: Path, clock: StillClock, disk: Any
+    path: Path, tmp_path: Path, clock: ManualClock, disk: Any
 ) -> None:
     """In the middle of a transaction the copy is of the tick before; no copy is between two ticks."""
     chance = random.Random(7)  # noqa: S311 - a reproducible series
@@ -101,7 +103,7 @@ def test_a_copy_taken_at_any_moment_opens_whole(
     assert len(copies) > 10
 
 
-def test_a_log_torn_at_any_byte_opens_whole(path: Path, tmp_path: Path, clock: StillClock) -> None:
+def test_a_log_torn_at_any_byte_opens_whole(path: Path, tmp_path: Path, clock: ManualClock) -> None:
     """A log that ends in the middle of a page is read up to the last whole tick."""
     chance = random.Random(11)  # noqa: S311 - a reproducible series
     ledger = Ledger.open(path, clock)
@@ -132,7 +134,7 @@ def checkpointed(path: Path) -> None:
     assert done > 0
 
 
-def test_a_checkpoint_cut_off_at_any_page_opens_whole(path: Path, tmp_path: Path, clock: StillClock) -> None:
+def test_a_checkpoint_cut_off_at_any_page_opens_whole(path: Path, tmp_path: Path, clock: ManualClock) -> None:
     """While the log goes into the file, any of the file's sectors may be old or new: nothing is lost."""
     chance = random.Random(13)  # noqa: S311 - a reproducible series
     ledger = Ledger.open(path, clock)
@@ -157,7 +159,7 @@ def test_a_checkpoint_cut_off_at_any_page_opens_whole(path: Path, tmp_path: Path
         assert again.moved_aside is None
 
 
-def test_a_log_begun_again_and_torn_opens_whole(path: Path, tmp_path: Path, clock: StillClock) -> None:
+def test_a_log_begun_again_and_torn_opens_whole(path: Path, tmp_path: Path, clock: ManualClock) -> None:
     """After a checkpoint the log is written over from its start: what is left of the old one is not read."""
     chance = random.Random(17)  # noqa: S311 - a reproducible series
     ledger = Ledger.open(path, clock)

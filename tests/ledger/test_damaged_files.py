@@ -13,7 +13,9 @@ from exporter.ledger.errors import LedgerError
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from tests.depth import examples
-from tests.ledger.ticks import NOVEMBER, StillClock, accrued, numbered
+from tests.kit.clock import clock_at
+from tests.kit.units import NOVEMBER
+from tests.ledger.ticks import accrued, numbered
 
 TICKS = 5
 MONTHS = ("2026-11",)
@@ -34,7 +36,7 @@ damages = st.lists(
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ledger of a few ticks, all of it in its one file."""
     path = tmp_path_factory.mktemp("whole") / "ledger.db"
-    ledger = Ledger.open(path, StillClock())
+    ledger = Ledger.open(path, clock_at())
     for number in range(1, TICKS + 1):
         ledger.post(numbered(number), accrued(*map(numbered, range(1, number + 1))))
     ledger.close()
@@ -66,7 +68,7 @@ def test_no_bytes_keep_the_daemon_from_metering(
     path = folder / "ledger.db"
     path.write_bytes(damaged(whole, damages_made))
     try:
-        ledger = Ledger.open(path, StillClock())
+        ledger = Ledger.open(path, clock_at())
     except LedgerError as error:
         assert str(path) in str(error)  # noqa: PT017 - a version of a later release is among what bytes can say
         return

@@ -15,16 +15,17 @@ from exporter.ledger.adjustments import MANUAL, Adjustment
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.files import lock_holder
 from exporter.ledger.ledger import Ledger
+from tests.kit.clock import ManualClock
+from tests.kit.units import DOLLAR, NOVEMBER, SECOND
 from tests.ledger.adjustments import correct, states
-from tests.ledger.ticks import CHAT, NOVEMBER, SECOND, StillClock, accrued, money, numbered, tick
+from tests.ledger.ticks import CHAT, accrued, money, numbered, tick
 
-DOLLAR = 10**12
 ONE = AdjustmentRequest(DOLLAR, "2026-11-01", "chat", None, "invoice 4711")
 NO_PRODUCTS: dict[str, frozenset[str]] = {}
 
 
 @pytest.fixture
-def ledger(path: Path, clock: StillClock) -> Path:
+def ledger(path: Path, clock: ManualClock) -> Path:
     """One tick of chat's and search's; nobody has it open."""
     made = Ledger.open(path, clock)
     made.post(numbered(1), accrued(numbered(1)))
@@ -53,7 +54,7 @@ def test_it_is_one_row_that_waits(ledger: Path) -> None:
     assert states(ledger) == [(DOLLAR, False), (2, False)]
 
 
-def test_with_a_running_daemon_it_names_its_process(path: Path, clock: StillClock) -> None:
+def test_with_a_running_daemon_it_names_its_process(path: Path, clock: ManualClock) -> None:
     """The daemon's lock is a file of its own: neither waits for the other."""
     running = Ledger.open(path, clock)
     running.post(numbered(1), accrued(numbered(1)))
@@ -83,7 +84,7 @@ def test_the_team_that_pays(ledger: Path, product: str, team: str | None, paid_b
     assert (done.adjustment.product, done.adjustment.team) == (product, paid_by)
 
 
-def test_where_a_month_has_several_teams_one_must_be_given(path: Path, clock: StillClock) -> None:
+def test_where_a_month_has_several_teams_one_must_be_given(path: Path, clock: ManualClock) -> None:
     """October was one team's and November two's: of September nobody knows."""
     other = CHAT._replace(team="platform")
     ticks = (
@@ -130,7 +131,7 @@ def test_of_many_products_twenty_are_listed(ledger: Path) -> None:
 
 
 def test_a_product_that_only_an_adjustment_has_is_known_once_it_is_posted(
-    ledger: Path, clock: StillClock
+    ledger: Path, clock: ManualClock
 ) -> None:
     """Its cell is in the ledger, whatever becomes of the configuration."""
     batch = AdjustmentRequest(5, "2026-11-01", "batch", None, "why")
@@ -159,7 +160,7 @@ def test_the_same_twice_is_taken_for_a_mistake(ledger: Path) -> None:
     assert [enter(ledger, other, NO_PRODUCTS, NOVEMBER).adjustment.number for other in others] == [2, 3, 4, 5]
 
 
-def test_a_month_has_a_bound_either_way(ledger: Path, clock: StillClock) -> None:
+def test_a_month_has_a_bound_either_way(ledger: Path, clock: ManualClock) -> None:
     """8 millions for a product and team, waiting ones included; what leads back is always taken."""
     assert correct(ledger, 8_000_000 * DOLLAR - 1_000_001) == 1
     message = refused(ledger, replace(ONE, amount=1))

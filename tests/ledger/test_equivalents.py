@@ -8,7 +8,9 @@ from exporter.cost.postings import HostedEquivalent, TokenPosting, equivalents
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.tariff.hosted import HostedPrice
-from tests.ledger.ticks import CHAT, NOVEMBER, SEARCH, SECOND, StillClock, accrued, money, tick
+from tests.kit.clock import ManualClock
+from tests.kit.units import NOVEMBER, SECOND
+from tests.ledger.ticks import CHAT, SEARCH, accrued, money, tick
 
 MONTHS = ("2026-11",)
 FIRST = replace(
@@ -24,7 +26,7 @@ SECOND_TICK = replace(
 SUMS = {(CHAT, "turbo"): 12, (CHAT, "any"): 0, (SEARCH, "any"): 2}
 
 
-def test_equivalents_add_up_and_outlive_a_restart(path: Path, clock: StillClock) -> None:
+def test_equivalents_add_up_and_outlive_a_restart(path: Path, clock: ManualClock) -> None:
     """They are totals like any other, and the residual does not know them."""
     for number, one in enumerate((FIRST, SECOND_TICK), 1):
         ledger = Ledger.open(path, clock)
@@ -37,7 +39,7 @@ def test_equivalents_add_up_and_outlive_a_restart(path: Path, clock: StillClock)
         assert reader.totals(NOVEMBER, MONTHS).equivalents == SUMS
 
 
-def test_without_any_offer_nothing_is_kept(path: Path, clock: StillClock) -> None:
+def test_without_any_offer_nothing_is_kept(path: Path, clock: ManualClock) -> None:
     """There are no rows."""
     ledger = Ledger.open(path, clock)
     ledger.post(replace(FIRST, equivalents=()), ledger.state())
@@ -47,7 +49,7 @@ def test_without_any_offer_nothing_is_kept(path: Path, clock: StillClock) -> Non
         assert reader.totals(NOVEMBER, MONTHS).equivalents == {}
 
 
-def test_at_the_ceiling_they_stand_still_and_money_goes_on(path: Path, clock: StillClock) -> None:
+def test_at_the_ceiling_they_stand_still_and_money_goes_on(path: Path, clock: ManualClock) -> None:
     """A wrong server reports 10**18 tokens: at a dollar a million, a million million dollars, of which
     9,223,372.036854775807 are kept. A comparison is no reason to stop the ledger, at once or a tick later.
     """

@@ -13,20 +13,9 @@ from exporter.cost.state import GpuState, State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.report import CommittedTotals
-from tests.ledger.ticks import (
-    CHAT,
-    GPU_0,
-    HOUR,
-    NOVEMBER,
-    StillClock,
-    accrued,
-    expected_totals,
-    money,
-    numbered,
-    post,
-    tick,
-    tokens,
-)
+from tests.kit.clock import ManualClock
+from tests.kit.units import HOUR, NOVEMBER
+from tests.ledger.ticks import CHAT, GPU_0, accrued, expected_totals, money, numbered, post, tick, tokens
 
 MONTHS = ("2026-11",)
 END = NOVEMBER + HOUR
@@ -54,7 +43,7 @@ def after(ledger: Ledger, number: int) -> CommittedTotals:
     ids=str,
 )
 def test_a_ledger_that_cannot_be_written_heals(
-    path: Path, clock: StillClock, disk: Any, at: str, failure: sqlite3.Error, *, late: bool
+    path: Path, clock: ManualClock, disk: Any, at: str, failure: sqlite3.Error, *, late: bool
 ) -> None:
     """Totals stand still while it fails, even where the commit had reached the disk; then all is there."""
     ledger = Ledger.open(path, clock, connect=disk)
@@ -88,7 +77,7 @@ def test_a_ledger_that_cannot_be_written_heals(
 
 @pytest.mark.parametrize("again", [FULL, OSError(5, "Input/output error")], ids=str)
 def test_a_broken_page_is_checked_for_after_another_failure_too(
-    path: Path, clock: StillClock, disk: Any, again: Exception
+    path: Path, clock: ManualClock, disk: Any, again: Exception
 ) -> None:
     """A second failure, as the file is opened again, does not take the suspicion of the first one back."""
     ledger = Ledger.open(path, clock, connect=disk)
@@ -111,7 +100,7 @@ def test_a_broken_page_is_checked_for_after_another_failure_too(
         assert expected_totals(4).differences(reader.totals(0, MONTHS)) == {}
 
 
-def test_a_broken_page_that_a_read_meets_is_checked_for(path: Path, clock: StillClock, disk: Any) -> None:
+def test_a_broken_page_that_a_read_meets_is_checked_for(path: Path, clock: ManualClock, disk: Any) -> None:
     """Late prices are read between writes, from pages that no write may touch for months."""
     ledger = Ledger.open(path, clock, connect=disk)
     post(ledger, 1)
@@ -131,7 +120,7 @@ def test_a_broken_page_that_a_read_meets_is_checked_for(path: Path, clock: Still
 
 
 @pytest.mark.nightly
-def test_what_waits_is_bounded(path: Path, clock: StillClock, disk: Any) -> None:
+def test_what_waits_is_bounded(path: Path, clock: ManualClock, disk: Any) -> None:
     """Four hours of failed ticks wait as sums, with the minutes of one hour, not as a list of ticks."""
     ledger = Ledger.open(path, clock, connect=disk)
     disk.failure = FULL
@@ -144,7 +133,7 @@ def test_what_waits_is_bounded(path: Path, clock: StillClock, disk: Any) -> None
     assert (len(totals.minutes), len(totals.hours)) == (62, 5)
 
 
-def test_closing_writes_what_waited(path: Path, clock: StillClock, disk: Any) -> None:
+def test_closing_writes_what_waited(path: Path, clock: ManualClock, disk: Any) -> None:
     """A disk that is writable again at the end gets everything."""
     ledger = Ledger.open(path, clock, connect=disk)
     disk.failure = FULL
@@ -159,7 +148,7 @@ def test_closing_writes_what_waited(path: Path, clock: StillClock, disk: Any) ->
 
 
 def test_marks_that_went_back_replace_those_of_a_commit_that_failed_late(
-    path: Path, clock: StillClock, disk: Any
+    path: Path, clock: ManualClock, disk: Any
 ) -> None:
     """A state that reached the disk in a failed commit does not outlive the next one."""
     marked = {n: State(gpus={"GPU-0": GpuState(GPU_0, 0, energy_mark=n)}) for n in (1, 2)}
@@ -177,7 +166,7 @@ def test_marks_that_went_back_replace_those_of_a_commit_that_failed_late(
     assert state.gpus["GPU-0"].energy_mark == 1
 
 
-def test_a_commit_ends_what_a_failed_write_left_in_doubt(path: Path, clock: StillClock, disk: Any) -> None:
+def test_a_commit_ends_what_a_failed_write_left_in_doubt(path: Path, clock: ManualClock, disk: Any) -> None:
     """The first write after a failure opens the file and replaces all marks; the second does neither."""
     ledger = Ledger.open(path, clock, connect=disk)
     disk.failure = FULL
@@ -198,7 +187,7 @@ def test_a_commit_ends_what_a_failed_write_left_in_doubt(path: Path, clock: Stil
 
 
 def test_a_file_that_is_back_in_place_after_a_failed_write_is_opened_anew(
-    path: Path, clock: StillClock, disk: Any
+    path: Path, clock: ManualClock, disk: Any
 ) -> None:
     """The failed write left the connection open, since the file was moved; an error may have broken it."""
     away = path.with_name("away.db")
@@ -218,7 +207,7 @@ def test_a_file_that_is_back_in_place_after_a_failed_write_is_opened_anew(
         assert expected_totals(3).differences(reader.totals(0, MONTHS)) == {}
 
 
-def test_a_full_database_heals_when_there_is_room(path: Path, clock: StillClock) -> None:
+def test_a_full_database_heals_when_there_is_room(path: Path, clock: ManualClock) -> None:
     """SQLite's own refusal, by a page limit, is survived as an injected one is."""
     pages: list[int | None] = [None]
 
@@ -249,10 +238,11 @@ import sys
 from pathlib import Path
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from tests.ledger.ticks import StillClock, accrued, numbered
+from tests.kit.clock import clock_at
+from tests.ledger.ticks import accrued, numbered
 
 path = Path(sys.argv[1])
-ledger = Ledger.open(path, StillClock())
+ledger = Ledger.open(path, clock_at())
 ledger.post(numbered(1), accrued(numbered(1)))
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
@@ -265,7 +255,7 @@ ledger.close()
 """
 
 
-def test_an_operating_system_that_refuses_to_write_is_survived(path: Path, clock: StillClock) -> None:
+def test_an_operating_system_that_refuses_to_write_is_survived(path: Path, clock: ManualClock) -> None:
     """Real writes that fail (a file size limit), and then do not."""
     done = subprocess.run(
         [sys.executable, "-c", WRITES_PAST_A_LIMIT, str(path)],
@@ -283,7 +273,7 @@ def test_an_operating_system_that_refuses_to_write_is_survived(path: Path, clock
     assert expected_totals(3).differences(totals) == {}
 
 
-def test_money_past_what_sqlite_holds_stops_the_books_and_says_so(path: Path, clock: StillClock) -> None:
+def test_money_past_what_sqlite_holds_stops_the_books_and_says_so(path: Path, clock: ManualClock) -> None:
     """At 9.2 million dollars a total is not rounded: nothing of the tick is written."""
     largest = 2**63 - 1
     first, second = tick(END, money(largest)), tick(END, money(1))
@@ -299,7 +289,7 @@ def test_money_past_what_sqlite_holds_stops_the_books_and_says_so(path: Path, cl
     assert (totals.cost[OwnerPhase(CHAT, "decode")], totals.residual) == (largest, 0)
 
 
-def test_a_server_that_lies_about_tokens_does_not_stop_the_money(path: Path, clock: StillClock) -> None:
+def test_a_server_that_lies_about_tokens_does_not_stop_the_money(path: Path, clock: ManualClock) -> None:
     """A count beyond SQLite's integers stands still at the largest; money goes on."""
     first = tick(END, money(5), tokens=(tokens(10**300),))
     second = tick(END, money(6), tokens=(tokens(10**300),))
@@ -314,7 +304,7 @@ def test_a_server_that_lies_about_tokens_does_not_stop_the_money(path: Path, clo
 
 
 def test_another_ledger_in_the_files_place_is_not_written_to(
-    path: Path, tmp_path: Path, clock: StillClock, disk: Any
+    path: Path, tmp_path: Path, clock: ManualClock, disk: Any
 ) -> None:
     """After a failure the file is opened again: if it is another one, the ledger goes on next to it."""
     other = Ledger.open(tmp_path / "other.db", clock)
@@ -341,7 +331,7 @@ def test_another_ledger_in_the_files_place_is_not_written_to(
     assert (again.id, expected_totals(2).differences(totals), totals.residual) == (ledger.id, {}, 0)
 
 
-def test_books_in_memory_serve_as_those_on_disk_do(clock: StillClock) -> None:
+def test_books_in_memory_serve_as_those_on_disk_do(clock: ManualClock) -> None:
     """Without a path everything is counted; nothing is dated as written."""
     ledger = Ledger.open(None, clock)
     post(ledger, 1, 2, 3)
@@ -353,7 +343,7 @@ def test_books_in_memory_serve_as_those_on_disk_do(clock: StillClock) -> None:
 
 
 def test_a_displaced_ledger_that_could_not_be_made_is_tried_again(
-    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The books go on next to a foreign file once the disk has room; the lock of the first try is free."""
     ledger = Ledger.open(path, clock)

@@ -15,10 +15,11 @@ import sys
 from pathlib import Path
 from exporter.ledger.ledger import Ledger
 from tests import tmpfs
-from tests.ledger.ticks import ExpectedTotals, StillClock, accrued, numbered
+from tests.kit.clock import clock_at
+from tests.ledger.ticks import ExpectedTotals, accrued, numbered
 
 disk = Path(sys.argv[1])
-clock = StillClock()
+clock = clock_at()
 ledger = Ledger.open(disk / "ledger.db", clock)
 states, expected = [], ExpectedTotals()
 

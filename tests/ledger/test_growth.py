@@ -12,7 +12,8 @@ from exporter.ledger import marks
 from exporter.ledger.ledger import Ledger
 from exporter.readings import CounterReading, Frame, ServerReading, counter_readings
 from tests.cost.readings import CHAT, allocate, cost_policy, h100, page, rent
-from tests.ledger.ticks import HOUR, NOVEMBER, StillClock
+from tests.kit.clock import ManualClock
+from tests.kit.units import HOUR, NOVEMBER
 
 SERIES = 17_000
 READS = 7 * 4
@@ -30,7 +31,7 @@ def made_up(read: int) -> ServerReading:
 
 
 @pytest.mark.nightly
-def test_a_week_of_made_up_series_is_as_large_as_its_first_hours(path: Path, clock: StillClock) -> None:
+def test_a_week_of_made_up_series_is_as_large_as_its_first_hours(path: Path, clock: ManualClock) -> None:
     """State, its text, the file and its log; and after the server is gone nothing of it is left."""
     ledger = Ledger.open(path, clock)
     sizes: list[int] = []

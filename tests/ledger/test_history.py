@@ -21,28 +21,16 @@ from exporter.ledger.history import GpuOwner, History, HistorySums, TickSums
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.report import ServerOwner
-from tests.ledger.ticks import (
-    CHAT,
-    GPU_0,
-    GPU_1,
-    HOUR,
-    MINUTE,
-    NOVEMBER,
-    SEARCH,
-    SECOND,
-    StillClock,
-    accrued,
-    money,
-    tick,
-    tokens,
-)
+from tests.kit.clock import ManualClock
+from tests.kit.units import HOUR, MINUTE, NOVEMBER, SECOND
+from tests.ledger.ticks import CHAT, GPU_0, GPU_1, SEARCH, accrued, money, tick, tokens
 
 FULL = sqlite3.OperationalError("database or disk is full")
 FIRST_HOUR = NOVEMBER // HOUR
 CHAT_OWNER = ServerOwner("chat", "assistants", "llm", "chat-8b")
 
 
-def posted(path: Path, clock: StillClock, *ticks: Postings) -> None:
+def posted(path: Path, clock: ManualClock, *ticks: Postings) -> None:
     """Post ticks to a ledger that is opened for them and closed after."""
     ledger = Ledger.open(path, clock)
     for number, one in enumerate(ticks, 1):
@@ -67,7 +55,7 @@ def segment(end: int, *entries: MoneyPosting, day: str, length: int = SECOND) ->
     )
 
 
-def test_an_hour_and_a_day_hold_what_their_ticks_added(path: Path, clock: StillClock) -> None:
+def test_an_hour_and_a_day_hold_what_their_ticks_added(path: Path, clock: ManualClock) -> None:
     """Two ticks in one hour and one in the next, all in one day."""
     gpu_time = GpuTimePosting(GPU_0, OwnerPhase(CHAT, "decode"), 10 * SECOND, chargeable=10 * SECOND)
     free = GpuTimePosting(GPU_1, OwnerPhase(SEARCH, "idle"), 9 * SECOND, unpriced=True, chargeable=9 * SECOND)
@@ -119,7 +107,7 @@ def test_an_hour_and_a_day_hold_what_their_ticks_added(path: Path, clock: StillC
 
 @pytest.mark.parametrize(("length", "counts"), [(SECOND, (0, 9)), (30 * SECOND, (4, 5))])
 def test_a_tick_over_midnight_is_posted_to_both_days(
-    path: Path, clock: StillClock, length: int, counts: tuple[int, int]
+    path: Path, clock: ManualClock, length: int, counts: tuple[int, int]
 ) -> None:
     """Cut at 00:00 in Kathmandu (18:15Z): 5 and 6 of money. Tokens are divided from a minute on."""
     midnight = NOVEMBER + 18 * HOUR + 15 * MINUTE
@@ -136,7 +124,7 @@ def test_a_tick_over_midnight_is_posted_to_both_days(
     assert {hour: sum(sums.cost.values()) for hour, sums in hours(path).items()} == {FIRST_HOUR + 18: 11}
 
 
-def test_a_clock_that_steps_back_adds_to_the_hours_that_are_there(path: Path, clock: StillClock) -> None:
+def test_a_clock_that_steps_back_adds_to_the_hours_that_are_there(path: Path, clock: ManualClock) -> None:
     """Two days later, then back again: nothing that was written is overwritten."""
     later = NOVEMBER + 48 * HOUR + 10 * SECOND
     posted(
@@ -156,7 +144,7 @@ def test_a_clock_that_steps_back_adds_to_the_hours_that_are_there(path: Path, cl
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_a_commit_that_failed_counts_once(path: Path, clock: StillClock, disk: Any, *, late: bool) -> None:
+def test_a_commit_that_failed_counts_once(path: Path, clock: ManualClock, disk: Any, *, late: bool) -> None:
     """Whether or not the failed one had reached the disk; over the turn of an hour."""
     ticks = [
         tick(NOVEMBER + HOUR + shift * SECOND, money(amount), tokens=(tokens(amount),))
@@ -189,7 +177,7 @@ def test_history_is_of_40_days_by_hour_and_of_13_months_by_day() -> None:
 
 
 def test_hours_that_an_earlier_release_kept_go_one_a_tick(
-    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ticks of one hour are enough: after a deletion the next tick looks again."""
     posted(path, clock, *[tick(NOVEMBER + hour * HOUR + 10 * SECOND, money(10**hour)) for hour in range(6)])
@@ -201,7 +189,7 @@ def test_hours_that_an_earlier_release_kept_go_one_a_tick(
 
 
 def test_hours_stay_40_days_and_days_13_months(
-    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scaled down to three hours and two days; those that were lived are counted, and none goes at once."""
     monkeypatch.setattr(totals, "HOURS_KEPT", 3)
@@ -233,7 +221,7 @@ def test_the_real_retention_is_40_days_and_13_months() -> None:
     assert (totals.HOURS_KEPT, history.DAYS_KEPT) == (961, 403)
 
 
-def test_a_clock_that_is_a_year_ahead_for_a_moment_costs_no_history(path: Path, clock: StillClock) -> None:
+def test_a_clock_that_is_a_year_ahead_for_a_moment_costs_no_history(path: Path, clock: ManualClock) -> None:
     """One lived hour and one lived day more are kept; the rest stays."""
     year = 365 * 24 * HOUR
     posted(
@@ -248,7 +236,7 @@ def test_a_clock_that_is_a_year_ahead_for_a_moment_costs_no_history(path: Path, 
     assert sorted(hours(path)) == [FIRST_HOUR, FIRST_HOUR + 365 * 24]
 
 
-def test_only_the_latest_hour_and_day_are_known_in_memory(path: Path, clock: StillClock) -> None:
+def test_only_the_latest_hour_and_day_are_known_in_memory(path: Path, clock: ManualClock) -> None:
     """However long the daemon runs, and after a tick of many hours."""
     ticks = [tick(NOVEMBER + hour * HOUR + 10 * SECOND, money(5)) for hour in range(30)]
     many = tuple(
@@ -283,7 +271,7 @@ def test_a_long_outage_is_folded_into_later_hours_of_the_same_day(monkeypatch: p
     assert by_day == {20261101: (24, 24), 20261102: (24, 24), 20261103: (2, 2)}
 
 
-def test_a_long_gap_is_no_outage_of_the_disk(path: Path, clock: StillClock) -> None:
+def test_a_long_gap_is_no_outage_of_the_disk(path: Path, clock: ManualClock) -> None:
     """Three weeks that were charged at once (`gap.max_days`) are posted by hour: 504, one each."""
     cuts = [NOVEMBER + hour * HOUR for hour in range(21 * 24 + 1)]
     segments = tuple(
@@ -297,7 +285,7 @@ def test_a_long_gap_is_no_outage_of_the_disk(path: Path, clock: StillClock) -> N
     assert {sum(sums.cost.values()) for sums in history.values()} == {1}
 
 
-def test_counts_of_tokens_stand_still_where_money_refuses(path: Path, clock: StillClock) -> None:
+def test_counts_of_tokens_stand_still_where_money_refuses(path: Path, clock: ManualClock) -> None:
     """A server with absurd counts cannot stop the ledger, neither in history nor in totals."""
     liar = CostOwner("chat", "assistants", "llm", "liar", "m")
     posted(
@@ -310,7 +298,7 @@ def test_counts_of_tokens_stand_still_where_money_refuses(path: Path, clock: Sti
     assert days(path)[20261101].tokens == {(liar, "generation"): 2**63 - 1}
 
 
-def test_a_row_without_its_label_is_damage(path: Path, clock: StillClock) -> None:
+def test_a_row_without_its_label_is_damage(path: Path, clock: ManualClock) -> None:
     """An error with its reason, not a crash."""
     posted(path, clock, tick(NOVEMBER + 10 * SECOND, money(5)))
     with sqlite3.connect(path) as connection:

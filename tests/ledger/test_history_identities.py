@@ -28,19 +28,9 @@ from exporter.ledger.reader import LedgerReader
 from exporter.readings import KINDS
 from exporter.report import ServerOwner
 from tests.depth import examples
-from tests.ledger.ticks import (
-    CHAT,
-    GPU_0,
-    GPU_1,
-    HOUR,
-    NOVEMBER,
-    SEARCH,
-    SECOND,
-    UNALLOCATED_OWNER,
-    StillClock,
-    accrued,
-    filled,
-)
+from tests.kit.clock import clock_at
+from tests.kit.units import HOUR, NOVEMBER, SECOND
+from tests.ledger.ticks import CHAT, GPU_0, GPU_1, SEARCH, UNALLOCATED_OWNER, accrued, filled
 from tests.nightly import daily
 
 FULL = sqlite3.OperationalError("database or disk is full")
@@ -181,7 +171,7 @@ def test_history_sums_to_what_was_posted(
     with TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.db"
         disk.failure = None
-        ledger = Ledger.open(path, StillClock(), connect=disk)
+        ledger = Ledger.open(path, clock_at(), connect=disk)
         stored: list[Postings] = []
         on_disk: list[Postings] = []
         waiting: list[Postings] = []
@@ -198,7 +188,7 @@ def test_history_sums_to_what_was_posted(
                 ledger._store.close()  # type: ignore[union-attr]
                 ledger._lock.release()  # type: ignore[union-attr]
                 disk.failure, stored, waiting = None, list(on_disk), []
-                ledger = Ledger.open(path, StillClock(), connect=disk)
+                ledger = Ledger.open(path, clock_at(), connect=disk)
         disk.failure = None
         ledger.close()
         stored += waiting

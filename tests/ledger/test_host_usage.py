@@ -19,22 +19,10 @@ from exporter.readings import Gpu, Holder
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented, RentPrice
-from tests.ledger.ticks import (
-    CHAT,
-    GPU_0,
-    GPU_1,
-    HOUR,
-    MINUTE,
-    NOVEMBER,
-    SEARCH,
-    UNALLOCATED_OWNER,
-    StillClock,
-    money,
-    tick,
-    tokens,
-)
+from tests.kit.clock import clock_at
+from tests.kit.units import DOLLAR, HOUR, MINUTE, NOVEMBER
+from tests.ledger.ticks import CHAT, GPU_0, GPU_1, SEARCH, UNALLOCATED_OWNER, money, tick, tokens
 
-DOLLAR = 10**12
 FIRST = NOVEMBER // HOUR
 NOW = NOVEMBER + 2 * HOUR + 10 * MINUTE
 
@@ -42,7 +30,7 @@ NOW = NOVEMBER + 2 * HOUR + 10 * MINUTE
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[LedgerReader]:
     """Two hours of chat on one of two GPUs: 3 dollars of rent, then 4 with 1 dollar of storage."""
-    clock = StillClock()
+    clock = clock_at()
     running = Ledger.open(tmp_path / "ledger.db", clock)
     accrued = 0
     gpus = {
@@ -98,7 +86,7 @@ def test_servers_whose_page_does_not_answer(
     """Nothing of them was read for an hour: a holder without an endpoint, or one that is silent."""
     gpus = {"GPU-0": GpuState(GPU_0, 0, holders=(Holder(CHAT.key, "GPU-0"),))}
     endpoints = {} if endpoint is None else {"http://chat": endpoint}
-    running = Ledger.open(tmp_path / "ledger.db", StillClock(NOW))
+    running = Ledger.open(tmp_path / "ledger.db", clock_at(NOW))
     running.post(tick(NOW, length=MINUTE), State(wall=NOW, gpus=gpus, endpoints=endpoints))
     running.close()
 
@@ -114,7 +102,7 @@ def test_gpus_that_are_paid_for_and_not_shown(tmp_path: Path) -> None:
         "GPU-2": GpuState(GPU_1._replace(uuid="GPU-2"), 2, up=False, holders=(Holder(CHAT.key, "GPU-2"),)),
     }
     unseen = {GPU_1.gpu_model: GpuState(Gpu("unseen", GPU_1.gpu_model), -1, up=False, count=2)}
-    running = Ledger.open(tmp_path / "ledger.db", StillClock(NOW))
+    running = Ledger.open(tmp_path / "ledger.db", clock_at(NOW))
     running.post(tick(NOW, length=MINUTE), State(wall=NOW, gpus=gpus, unseen=unseen))
     running.close()
 
@@ -164,7 +152,7 @@ def test_a_price_that_was_lost_since(tmp_path: Path) -> None:
     decode = OwnerPhase(CHAT, "decode")
     paid = GpuTimePosting(GPU_0, decode, HOUR, chargeable=HOUR)
     waits = GpuTimePosting(GPU_0, decode, HOUR, unpriced=True, chargeable=0)
-    clock = StillClock()
+    clock = clock_at()
     running = Ledger.open(tmp_path / "ledger.db", clock)
     for number, entries, time in ((1, [money(3 * DOLLAR)], paid), (2, [], waits)):
         clock.now = NOVEMBER + number * HOUR
@@ -186,7 +174,7 @@ def posted_gpus(tmp_path: Path, *hours: tuple[MoneyPosting, ...]) -> tuple[Price
     }
     owners = {GPU_0: OwnerPhase(CHAT, "decode"), GPU_1: OwnerPhase(UNALLOCATED_OWNER, "idle")}
     times = tuple(GpuTimePosting(gpu, owner, HOUR, chargeable=HOUR) for gpu, owner in owners.items())
-    clock = StillClock()
+    clock = clock_at()
     running = Ledger.open(tmp_path / "ledger.db", clock)
     accrued = 0
     for number, entries in enumerate(hours, 1):
@@ -321,7 +309,7 @@ def test_a_daemon_reads_models_that_an_offer_covers(
 def test_models_of_a_server_are_added_up(tmp_path: Path) -> None:
     """Two models of 20 and 40 minutes and 3 and 4 tokens are one hour and 7 tokens of their server."""
     other = CHAT._replace(model="qwen-7b")
-    clock = StillClock(NOVEMBER + HOUR)
+    clock = clock_at(NOVEMBER + HOUR)
     running = Ledger.open(tmp_path / "ledger.db", clock)
     times = tuple(
         GpuTimePosting(GPU_0, OwnerPhase(owner, "idle"), minutes * MINUTE, chargeable=minutes * MINUTE)

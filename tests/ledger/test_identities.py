@@ -26,21 +26,9 @@ from exporter.ledger.ledger import Ledger
 from exporter.readings import KINDS
 from exporter.report import CommittedTotals
 from tests.depth import examples
-from tests.ledger.ticks import (
-    CHAT,
-    GPU_0,
-    GPU_1,
-    HOUR,
-    MINUTE,
-    NOVEMBER,
-    SEARCH,
-    SECOND,
-    UNALLOCATED_OWNER,
-    ExpectedTotals,
-    StillClock,
-    accrued,
-    filled,
-)
+from tests.kit.clock import clock_at
+from tests.kit.units import HOUR, MINUTE, NOVEMBER, SECOND
+from tests.ledger.ticks import CHAT, GPU_0, GPU_1, SEARCH, UNALLOCATED_OWNER, ExpectedTotals, accrued, filled
 
 MONTHS = ("2026-11", "2026-12")
 FULL = sqlite3.OperationalError("database or disk is full")
@@ -177,7 +165,7 @@ def test_nothing_is_lost_and_nothing_is_doubled(
     with TemporaryDirectory() as folder:
         path = None if memory else Path(folder) / "ledger.db"
         disk.failure = None
-        ledger = Ledger.open(path, StillClock(), connect=disk)
+        ledger = Ledger.open(path, clock_at(), connect=disk)
         served: list[Postings] = []
         on_disk: list[Postings] = []
         waiting: list[Postings] = []
@@ -194,7 +182,7 @@ def test_nothing_is_lost_and_nothing_is_doubled(
                 ledger._store.close()  # type: ignore[union-attr]
                 ledger._lock.release()  # type: ignore[union-attr]
                 disk.failure = None
-                ledger = Ledger.open(path, StillClock(), connect=disk)
+                ledger = Ledger.open(path, clock_at(), connect=disk)
                 served, waiting = list(on_disk), []
             totals = everything(ledger, one.end)
             assert totals.residual == 0

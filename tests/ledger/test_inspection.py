@@ -13,8 +13,9 @@ from exporter.ledger import schema
 from exporter.ledger.files import Lock
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.maintenance import Inspection, inspect
+from tests.kit.clock import ManualClock
 from tests.ledger.adjustments import correct
-from tests.ledger.ticks import StillClock, accrued, numbered
+from tests.ledger.ticks import accrued, numbered
 
 MEMORY = "the ledger would be in memory and end with the daemon"
 
@@ -83,7 +84,7 @@ def test_a_folder_in_the_files_place(tmp_path: Path) -> None:
     )
 
 
-def test_a_ledger_is_named_by_its_id_and_left_as_it_is(path: Path, clock: StillClock) -> None:
+def test_a_ledger_is_named_by_its_id_and_left_as_it_is(path: Path, clock: ManualClock) -> None:
     """Nothing is made beside it."""
     ledger = Ledger.open(path, clock)
     ledger.close()
@@ -93,7 +94,7 @@ def test_a_ledger_is_named_by_its_id_and_left_as_it_is(path: Path, clock: StillC
     assert names(path.parent) == before
 
 
-def test_adjustments_that_wait_are_counted(path: Path, clock: StillClock) -> None:
+def test_adjustments_that_wait_are_counted(path: Path, clock: ManualClock) -> None:
     """Until the daemon has posted them."""
     ledger = Ledger.open(path, clock)
     states = []
@@ -112,7 +113,7 @@ def test_adjustments_that_wait_are_counted(path: Path, clock: StillClock) -> Non
 
 @pytest.mark.parametrize("which", ["ledger.db", "ledger.db.lock", ""])
 def test_a_ledger_that_another_user_owns(
-    path: Path, clock: StillClock, which: str, monkeypatch: pytest.MonkeyPatch
+    path: Path, clock: ManualClock, which: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file, its lock and its folder are all written."""
     Ledger.open(path, clock).close()
@@ -124,7 +125,7 @@ def test_a_ledger_that_another_user_owns(
 
 
 @pytest.mark.usefixtures("_locked")
-def test_a_ledger_in_use_names_the_daemon(path: Path, clock: StillClock) -> None:
+def test_a_ledger_in_use_names_the_daemon(path: Path, clock: ManualClock) -> None:
     """That is how a host with a running daemon looks: no problem."""
     lock = Path(f"{path}.lock")
     lock.rename(f"{lock}.aside")
@@ -135,7 +136,7 @@ def test_a_ledger_in_use_names_the_daemon(path: Path, clock: StillClock) -> None
     assert inspect(path) == Inspection(f"{path}: id {ledger.id}, in use by process 4711")
 
 
-def test_looking_takes_no_lock(path: Path, clock: StillClock) -> None:
+def test_looking_takes_no_lock(path: Path, clock: ManualClock) -> None:
     """A daemon that starts next waits for nobody."""
     Ledger.open(path, clock).close()
     inspect(path)
@@ -164,7 +165,7 @@ def test_an_empty_file(path: Path) -> None:
     assert inspect(path) == Inspection(f"{path}: empty; the daemon begins it")
 
 
-def test_a_file_that_cannot_be_read(path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_read(path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another user's: it is not said to be damaged, and nothing is said to happen to it."""
     Ledger.open(path, clock).close()
 

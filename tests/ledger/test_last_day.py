@@ -10,18 +10,9 @@ from exporter.cost.postings import OwnerPhase, Postings
 from exporter.ledger.ledger import Ledger
 from exporter.readings import ServerKey
 from exporter.report import Hour, RecentHistory
-from tests.ledger.ticks import (
-    CHAT,
-    HOUR,
-    MINUTE,
-    NOVEMBER,
-    SEARCH,
-    StillClock,
-    accrued,
-    money,
-    tick,
-    tokens,
-)
+from tests.kit.clock import ManualClock, clock_at
+from tests.kit.units import HOUR, MINUTE, NOVEMBER
+from tests.ledger.ticks import CHAT, SEARCH, accrued, money, tick, tokens
 
 NOON = NOVEMBER + 12 * HOUR
 MONTHS = ("2026-11",)
@@ -46,7 +37,7 @@ def history(ledger: Ledger, now: int) -> RecentHistory:
 
 
 @pytest.mark.parametrize("on_disk", [True, False])
-def test_hours_hold_what_their_time_cost(path: Path, clock: StillClock, *, on_disk: bool) -> None:
+def test_hours_hold_what_their_time_cost(path: Path, clock: ManualClock, *, on_disk: bool) -> None:
     """At 13:01 the running hour and 24 before it: money by phase, tokens, components. In memory as well."""
     ledger = Ledger.open(path if on_disk else None, clock)
     posted(ledger)
@@ -66,7 +57,7 @@ def test_hours_hold_what_their_time_cost(path: Path, clock: StillClock, *, on_di
     ledger.close()
 
 
-def test_a_restart_draws_the_same(path: Path, clock: StillClock) -> None:
+def test_a_restart_draws_the_same(path: Path, clock: ManualClock) -> None:
     """What was in memory is read back from the file, and goes on from there."""
     ledger = Ledger.open(path, clock)
     posted(ledger)
@@ -81,7 +72,7 @@ def test_a_restart_draws_the_same(path: Path, clock: StillClock) -> None:
     again.close()
 
 
-def test_the_day_and_the_month_move_on(path: Path, clock: StillClock) -> None:
+def test_the_day_and_the_month_move_on(path: Path, clock: ManualClock) -> None:
     """A day after one o'clock in the night its hour is gone from the day, and still in the month."""
     ledger = Ledger.open(path, clock)
     posted(ledger)
@@ -94,7 +85,7 @@ def test_the_day_and_the_month_move_on(path: Path, clock: StillClock) -> None:
     ledger.close()
 
 
-def test_what_is_posted_to_an_hour_that_passed_is_drawn_there(path: Path, clock: StillClock) -> None:
+def test_what_is_posted_to_an_hour_that_passed_is_drawn_there(path: Path, clock: ManualClock) -> None:
     """A gap that ends at 13:02 covers the hour before, which the month had summed already."""
     ledger = Ledger.open(path, clock)
     posted(ledger)
@@ -117,7 +108,7 @@ def test_what_is_posted_to_an_hour_that_passed_is_drawn_there(path: Path, clock:
 )
 def test_tokens_and_components_are_those_of_the_hours(gaps: list[tuple[int, int, int]]) -> None:
     """Gaps of two hours, whose clock goes back and forth: a token for each picodollar, and all is rent."""
-    ledger, ticks = Ledger.open(None, StillClock()), []
+    ledger, ticks = Ledger.open(None, clock_at()), []
     for end, hour, amount in gaps:
         of_gap = tick(NOON + (end + hour) * HOUR + MINUTE, money(amount), length=MINUTE).segments
         each = Postings(NOON + end * HOUR + MINUTE, of_gap, (tokens(amount),), day="2026-11-01")
@@ -131,7 +122,7 @@ def test_tokens_and_components_are_those_of_the_hours(gaps: list[tuple[int, int,
 
 
 def test_what_was_not_written_is_not_drawn(
-    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While writes fail, the day stands still as the totals do; with the next one it has everything."""
     ledger = Ledger.open(path, clock)

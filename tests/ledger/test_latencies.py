@@ -11,10 +11,11 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.ledger.totals import Totals
 from exporter.report import CommittedTotals
-from tests.ledger.ticks import CHAT, NOVEMBER, SEARCH, SECOND, StillClock, accrued, tick
+from tests.kit.clock import ManualClock
+from tests.kit.units import MINUTE, NOVEMBER, SECOND
+from tests.ledger.ticks import CHAT, SEARCH, accrued, tick
 
 MONTHS = ("2026-11",)
-MINUTE = 60 * SECOND
 
 
 def observed(seconds: int, *latencies: LatencyPosting) -> Postings:
@@ -54,7 +55,7 @@ def served(ledger: Ledger, minutes: int) -> CommittedTotals:
     return ledger.totals(NOVEMBER + minutes * MINUTE, MONTHS)
 
 
-def test_observations_add_up_and_outlive_a_restart(path: Path, clock: StillClock) -> None:
+def test_observations_add_up_and_outlive_a_restart(path: Path, clock: ManualClock) -> None:
     """In one process and in the next."""
     for number, one in enumerate((FIRST, LAST), 1):
         ledger = Ledger.open(path, clock)
@@ -67,7 +68,7 @@ def test_observations_add_up_and_outlive_a_restart(path: Path, clock: StillClock
         assert reader.totals(NOVEMBER + 2 * MINUTE, MONTHS).latencies == SUMS
 
 
-def test_the_window_has_whole_minutes_of_the_last_hour(path: Path, clock: StillClock) -> None:
+def test_the_window_has_whole_minutes_of_the_last_hour(path: Path, clock: ManualClock) -> None:
     """The first tick is of minute 0, the other of minute 1. Requests and tokens are never added up."""
     ledger = Ledger.open(path, clock)
     ledger.post(FIRST, accrued(FIRST))
@@ -101,7 +102,7 @@ def test_the_window_has_whole_minutes_of_the_last_hour(path: Path, clock: StillC
     assert CHAT not in later
 
 
-def test_a_minute_that_was_summed_once_takes_in_what_is_added_to_it(path: Path, clock: StillClock) -> None:
+def test_a_minute_that_was_summed_once_takes_in_what_is_added_to_it(path: Path, clock: ManualClock) -> None:
     """Sums of the hour are kept from tick to tick, and made again when one of their minutes changes."""
     ledger = Ledger.open(path, clock)
     ledger.post(FIRST, accrued(FIRST))
@@ -114,7 +115,7 @@ def test_a_minute_that_was_summed_once_takes_in_what_is_added_to_it(path: Path, 
     assert (before, after) == (5, 10)
 
 
-def test_minutes_of_the_past_leave_the_file(path: Path, clock: StillClock) -> None:
+def test_minutes_of_the_past_leave_the_file(path: Path, clock: ManualClock) -> None:
     """62 minutes stay, and totals do."""
     ledger = Ledger.open(path, clock)
     ledger.post(FIRST, accrued(FIRST))

@@ -8,16 +8,14 @@ import pytest
 from exporter.cost.postings import EnergyPosting, GpuTimePosting, OwnerPhase, Postings, RequestPosting
 from exporter.ledger.ledger import Ledger
 from exporter.report import MonthKey, ServerOwner
+from tests.kit.clock import ManualClock
+from tests.kit.units import HOUR, NOVEMBER, SECOND
 from tests.ledger.ticks import (
     CHAT,
     GPU_0,
     GPU_1,
-    HOUR,
-    NOVEMBER,
     SEARCH,
-    SECOND,
     UNALLOCATED_OWNER,
-    StillClock,
     accrued,
     filled,
     money,
@@ -29,7 +27,7 @@ MONTHS = ("2026-11", "2026-10")
 END = NOVEMBER + HOUR
 
 
-def test_a_tick_is_served_in_every_family(path: Path, clock: StillClock) -> None:
+def test_a_tick_is_served_in_every_family(path: Path, clock: ManualClock) -> None:
     """Each entry lands under its slot, its owner, its GPU and its month; the residual is 0."""
     entries = (
         money(700, CHAT, "prefill"),
@@ -84,7 +82,7 @@ def test_a_tick_is_served_in_every_family(path: Path, clock: StillClock) -> None
     }
 
 
-def test_a_party_starts_at_zero_in_every_phase(path: Path, clock: StillClock) -> None:
+def test_a_party_starts_at_zero_in_every_phase(path: Path, clock: ManualClock) -> None:
     """An owner has all phases at 0 at first, also after a restart; tokens if its server reports them."""
     posted = Postings(END, owners=(SEARCH,), tokens=(tokens(0),))
     ledger = Ledger.open(path, clock)
@@ -101,7 +99,7 @@ def test_a_party_starts_at_zero_in_every_phase(path: Path, clock: StillClock) ->
     assert totals.last_token == {}
 
 
-def test_totals_go_on_after_a_restart(path: Path, clock: StillClock) -> None:
+def test_totals_go_on_after_a_restart(path: Path, clock: ManualClock) -> None:
     """Opened again, the ledger has its id, its totals and its last commit, and adds to them."""
     first = tick(END, money(700), tokens=(tokens(5),), owners=(CHAT,))
     ledger = Ledger.open(path, clock)
@@ -123,7 +121,7 @@ def test_totals_go_on_after_a_restart(path: Path, clock: StillClock) -> None:
     assert totals.residual == 0
 
 
-def test_books_do_not_change_under_their_reader(path: Path, clock: StillClock) -> None:
+def test_books_do_not_change_under_their_reader(path: Path, clock: ManualClock) -> None:
     """Books handed out keep their numbers when a later tick is posted."""
     first, second = tick(END, money(700)), tick(END + SECOND, money(1))
     ledger = Ledger.open(path, clock)
@@ -136,7 +134,7 @@ def test_books_do_not_change_under_their_reader(path: Path, clock: StillClock) -
     assert totals.months[MonthKey("chat", "assistants", "configured", "2026-11")] == 700
 
 
-def test_only_the_months_asked_for_are_served(path: Path, clock: StillClock) -> None:
+def test_only_the_months_asked_for_are_served(path: Path, clock: ManualClock) -> None:
     """A month that is neither the current nor the previous one stays in the ledger and is not served."""
     names = ("2026-09", "2026-10", "2026-11")
     ticks = [tick(END + n * SECOND, money(n + 1), month=name) for n, name in enumerate(names)]
@@ -160,7 +158,7 @@ def test_only_the_months_asked_for_are_served(path: Path, clock: StillClock) -> 
     ],
 )
 def test_a_planted_inconsistency_shows_in_the_residual(
-    path: Path, clock: StillClock, table: str, change: int, residual: int
+    path: Path, clock: ManualClock, table: str, change: int, residual: int
 ) -> None:
     """A family that does not sum to what was accrued is reported, with its sign."""
     posted = tick(END, money(700))
@@ -178,7 +176,7 @@ def test_a_planted_inconsistency_shows_in_the_residual(
     assert totals.residual == residual
 
 
-def test_a_segment_that_is_split_wrongly_shows_in_the_residual(path: Path, clock: StillClock) -> None:
+def test_a_segment_that_is_split_wrongly_shows_in_the_residual(path: Path, clock: ManualClock) -> None:
     """Money that accrued and reached no owner is reported."""
     whole = tick(END, money(700))
     lost = Postings(
@@ -192,7 +190,7 @@ def test_a_segment_that_is_split_wrongly_shows_in_the_residual(path: Path, clock
     assert residual == 1
 
 
-def test_a_tick_that_never_came_shows_in_the_residual(path: Path, clock: StillClock) -> None:
+def test_a_tick_that_never_came_shows_in_the_residual(path: Path, clock: ManualClock) -> None:
     """The cost model's own sum runs ahead of the ledger when a tick was not posted."""
     first, second, third = (tick(END + n * SECOND, money(100)) for n in range(3))
     ledger = Ledger.open(path, clock)
@@ -204,7 +202,7 @@ def test_a_tick_that_never_came_shows_in_the_residual(path: Path, clock: StillCl
     assert residual == 200 - 300
 
 
-def test_closing_twice_is_closing_once(path: Path, clock: StillClock) -> None:
+def test_closing_twice_is_closing_once(path: Path, clock: ManualClock) -> None:
     """A second close does nothing."""
     ledger = Ledger.open(path, clock)
     ledger.close()

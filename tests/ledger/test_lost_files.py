@@ -22,14 +22,15 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.maintenance import inspect
 from exporter.ledger.reader import LedgerReader
 from tests.depth import examples
+from tests.kit.clock import ManualClock, clock_at
 from tests.ledger.conftest import FailingDisk
-from tests.ledger.ticks import StillClock, expected_totals, numbered, post
+from tests.ledger.ticks import expected_totals, numbered, post
 
 MONTHS = ("2026-11",)
 FULL = sqlite3.OperationalError("database or disk is full")
 
 
-def begun(path: Path, clock: StillClock, disk: Any = None) -> Ledger:
+def begun(path: Path, clock: ManualClock, disk: Any = None) -> Ledger:
     """A ledger with three ticks, the last of which are in its log alone."""
     ledger = Ledger.open(path, clock) if disk is None else Ledger.open(path, clock, connect=disk)
     post(ledger, 1, 2, 3)
@@ -89,7 +90,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__)
 def test_a_lost_file_is_back_with_the_next_tick(
     path: Path,
-    clock: StillClock,
+    clock: ManualClock,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     lose: Callable[[Path], None],
@@ -121,7 +122,7 @@ def test_a_lost_file_is_back_with_the_next_tick(
 
 @pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__)
 def test_a_lost_file_is_back_after_the_last_tick(
-    path: Path, clock: StillClock, lose: Callable[[Path], None]
+    path: Path, clock: ManualClock, lose: Callable[[Path], None]
 ) -> None:
     """A daemon that stops before its next tick puts it back as it ends."""
     ledger = begun(path, clock)
@@ -136,7 +137,7 @@ def test_a_lost_file_is_back_after_the_last_tick(
 
 @pytest.mark.parametrize("lose", [everything, the_lock, the_folder], ids=lambda lose: lose.__name__)
 def test_a_restored_ledger_takes_a_new_lock(
-    path: Path, clock: StillClock, lose: Callable[[Path], None]
+    path: Path, clock: ManualClock, lose: Callable[[Path], None]
 ) -> None:
     """A second daemon waits for it as for any."""
     ledger = begun(path, clock)
@@ -147,7 +148,7 @@ def test_a_restored_ledger_takes_a_new_lock(
     ledger.close()
 
 
-def test_a_log_that_a_stranger_began_is_not_replayed(path: Path, clock: StillClock) -> None:
+def test_a_log_that_a_stranger_began_is_not_replayed(path: Path, clock: ManualClock) -> None:
     """A shell that wrote to the file after its log was deleted knows nothing of what was in that."""
     ledger = begun(path, clock)
     the_logs(path)
@@ -162,7 +163,7 @@ def test_a_log_that_a_stranger_began_is_not_replayed(path: Path, clock: StillClo
     assert path.with_name("ledger.db.stray-1").exists()
 
 
-def test_a_reader_of_the_lost_log_is_waited_for(path: Path, clock: StillClock) -> None:
+def test_a_reader_of_the_lost_log_is_waited_for(path: Path, clock: ManualClock) -> None:
     """While it reads, totals stand still and say why; then everything is written."""
     ledger = begun(path, clock)
     with closing(sqlite3.connect(path, isolation_level=None)) as shell:
@@ -182,7 +183,7 @@ def test_a_reader_of_the_lost_log_is_waited_for(path: Path, clock: StillClock) -
     ledger.close()
 
 
-def test_a_clock_that_is_set_back_makes_no_file_older(path: Path, clock: StillClock, disk: Any) -> None:
+def test_a_clock_that_is_set_back_makes_no_file_older(path: Path, clock: ManualClock, disk: Any) -> None:
     """After a commit that failed late, the file that is opened again was written an hour before."""
     ledger = begun(path, clock, disk)
     clock.now -= 3600 * 10**9
@@ -195,7 +196,7 @@ def test_a_clock_that_is_set_back_makes_no_file_older(path: Path, clock: StillCl
     assert (ledger.displaced, ledger.problem) == (None, "")
 
 
-def test_an_older_copy_is_known_where_the_file_was_closed(path: Path, clock: StillClock, disk: Any) -> None:
+def test_an_older_copy_is_known_where_the_file_was_closed(path: Path, clock: ManualClock, disk: Any) -> None:
     """A failure closed it; what is opened again has fewer commits, and lacks totals that did not move."""
     ledger = Ledger.open(path, clock, connect=disk)
     post(ledger, 1)
@@ -220,9 +221,9 @@ HOLDS_THE_LEDGER = """
 import sys
 from pathlib import Path
 from tests.ledger.test_lost_files import begun, post
-from tests.ledger.ticks import StillClock
+from tests.kit.clock import clock_at
 
-ledger = begun(Path(sys.argv[1]), StillClock())
+ledger = begun(Path(sys.argv[1]), clock_at())
 print("open", flush=True)
 sys.stdin.readline()
 post(ledger, 4)
@@ -260,7 +261,7 @@ def test_nothing_is_entered_next_to_a_lost_log(path: Path) -> None:
         )
 
 
-def other_ledger(path: Path, clock: StillClock) -> bytes:
+def other_ledger(path: Path, clock: ManualClock) -> bytes:
     """Another ledger put at the path; what it holds."""
     other = Ledger.open(path.with_name("other.db"), clock)
     other.close()
@@ -268,7 +269,7 @@ def other_ledger(path: Path, clock: StillClock) -> bytes:
     return path.read_bytes()
 
 
-def older_copy(path: Path, _clock: StillClock) -> bytes:
+def older_copy(path: Path, _clock: ManualClock) -> bytes:
     """A copy of the same ledger, restored by its operator: another file of the same id."""
     copy = path.with_name("copy.db")
     with closing(sqlite3.connect(path)) as shell:
@@ -277,7 +278,7 @@ def older_copy(path: Path, _clock: StillClock) -> bytes:
     return path.read_bytes()
 
 
-def no_ledger(path: Path, _clock: StillClock) -> bytes:
+def no_ledger(path: Path, _clock: ManualClock) -> bytes:
     path.unlink()
     path.write_bytes(b"notes of somebody\n")
     return path.read_bytes()
@@ -285,7 +286,7 @@ def no_ledger(path: Path, _clock: StillClock) -> bytes:
 
 @pytest.mark.parametrize("take", [other_ledger, older_copy, no_ledger], ids=lambda take: take.__name__)
 def test_another_file_in_its_place_is_left_alone(
-    path: Path, clock: StillClock, take: Callable[[Path, StillClock], bytes]
+    path: Path, clock: ManualClock, take: Callable[[Path, ManualClock], bytes]
 ) -> None:
     """The ledger goes on next to it, under a name that the problem and `doctor` say; nothing is lost."""
     ledger = begun(path, clock)
@@ -316,7 +317,7 @@ def test_another_file_in_its_place_is_left_alone(
     assert path.read_bytes() == content
 
 
-def test_a_displaced_ledger_is_watched_too(path: Path, clock: StillClock) -> None:
+def test_a_displaced_ledger_is_watched_too(path: Path, clock: ManualClock) -> None:
     """What is deleted or replaced there is put back as in the first place."""
     ledger = begun(path, clock)
     other_ledger(path, clock)
@@ -332,7 +333,7 @@ def test_a_displaced_ledger_is_watched_too(path: Path, clock: StillClock) -> Non
         assert expected_totals(6).differences(reader.totals(0, MONTHS)) == {}
 
 
-def test_a_second_daemon_that_got_the_lock_has_the_ledger(path: Path, clock: StillClock) -> None:
+def test_a_second_daemon_that_got_the_lock_has_the_ledger(path: Path, clock: ManualClock) -> None:
     """The first leaves the file as the second wrote it, and goes on beside with its own totals."""
     first = begun(path, clock)
     the_lock(path)
@@ -353,7 +354,7 @@ def test_a_second_daemon_that_got_the_lock_has_the_ledger(path: Path, clock: Sti
             assert (expected_totals(ticks).differences(totals), totals.residual) == ({}, 0)
 
 
-def test_a_second_daemon_that_wrote_is_not_copied(path: Path, clock: StillClock) -> None:
+def test_a_second_daemon_that_wrote_is_not_copied(path: Path, clock: ManualClock) -> None:
     """What it posted is in its file: the first one's totals come from memory."""
     first = begun(path, clock)
     the_lock(path)
@@ -368,7 +369,7 @@ def test_a_second_daemon_that_wrote_is_not_copied(path: Path, clock: StillClock)
     assert "history by hour and day" in first.problem
 
 
-def test_a_second_daemon_that_wrote_what_cannot_be_read_is_not_copied(path: Path, clock: StillClock) -> None:
+def test_a_second_daemon_that_wrote_what_cannot_be_read_is_not_copied(path: Path, clock: ManualClock) -> None:
     """The file is whole, but its number of commits is not known: the first one's totals come from memory."""
     first = begun(path, clock)
     the_lock(path)
@@ -384,7 +385,7 @@ def test_a_second_daemon_that_wrote_what_cannot_be_read_is_not_copied(path: Path
         assert (expected_totals(4).differences(totals), totals.residual) == ({}, 0)
 
 
-def test_totals_survive_where_the_open_file_cannot_be_read(path: Path, clock: StillClock, disk: Any) -> None:
+def test_totals_survive_where_the_open_file_cannot_be_read(path: Path, clock: ManualClock, disk: Any) -> None:
     """They come from memory, with the id and the marks; that history is lost is said."""
     ledger = begun(path, clock, disk)
     state = ledger.state()
@@ -415,7 +416,7 @@ def test_totals_survive_where_the_open_file_cannot_be_read(path: Path, clock: St
 
 
 def test_a_lost_log_that_cannot_be_read_loses_no_totals(
-    path: Path, clock: StillClock, disk: Any, caplog: pytest.LogCaptureFixture
+    path: Path, clock: ManualClock, disk: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The file is opened without it; what that lacks comes from memory."""
     ledger = begun(path, clock, disk)
@@ -438,7 +439,7 @@ def test_a_lost_log_that_cannot_be_read_loses_no_totals(
     assert (reader.id, expected_totals(6).differences(totals), totals.residual) == (ledger.id, {}, 0)
 
 
-def test_a_target_that_cannot_be_written_is_tried_again(path: Path, clock: StillClock, disk: Any) -> None:
+def test_a_target_that_cannot_be_written_is_tried_again(path: Path, clock: ManualClock, disk: Any) -> None:
     """Totals stand still while the copy has no room, and the open file is kept until it has."""
     ledger = begun(path, clock, disk)
     everything(path)
@@ -459,7 +460,7 @@ def test_a_target_that_cannot_be_written_is_tried_again(path: Path, clock: Still
 
 
 def test_a_write_that_fails_after_the_loss_does_not_close_the_file(
-    path: Path, clock: StillClock, disk: Any
+    path: Path, clock: ManualClock, disk: Any
 ) -> None:
     """Closing would free it: it is copied first, and its history with it."""
     ledger = begun(path, clock, disk)
@@ -478,7 +479,7 @@ def test_a_write_that_fails_after_the_loss_does_not_close_the_file(
 
 @pytest.mark.parametrize("at", ["part", "rename"])
 def test_a_kill_while_it_is_put_back_leaves_all_or_nothing(
-    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch, at: str
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     """A file under the ledger's name is whole; what is left of the copy hinders nobody."""
     ledger = begun(path, clock)
@@ -504,7 +505,7 @@ def test_a_kill_while_it_is_put_back_leaves_all_or_nothing(
         assert expected_totals(5).differences(reader.totals(0, MONTHS)) == {}
 
 
-def test_what_an_earlier_kill_left_is_not_replayed(path: Path, clock: StillClock) -> None:
+def test_what_an_earlier_kill_left_is_not_replayed(path: Path, clock: ManualClock) -> None:
     """A journal, or a log, under the name of the copy or of the ledger would be taken into either."""
     ledger = begun(path, clock)
     everything(path)
@@ -521,7 +522,7 @@ def test_what_an_earlier_kill_left_is_not_replayed(path: Path, clock: StillClock
 
 
 def test_a_broken_file_is_left_and_the_totals_go_on_next_to_it(
-    path: Path, clock: StillClock, disk: Any
+    path: Path, clock: ManualClock, disk: Any
 ) -> None:
     """A page that was overwritten under the daemon does not stop the ledger until it is read."""
     ledger = begun(path, clock, disk)
@@ -570,7 +571,7 @@ def test_whatever_is_done_to_the_files_the_books_are_whole(deeds: list[str]) -> 
     """Served totals never fall; in the end all ticks are in one file, once, under the same id."""
     with tempfile.TemporaryDirectory() as folder:
         path, disk, served = Path(folder) / "state" / "ledger.db", FailingDisk(), 0
-        ledger = Ledger.open(path, StillClock(), connect=disk)
+        ledger = Ledger.open(path, clock_at(), connect=disk)
         number = 1
         post(ledger, number)
         for deed in [*deeds, "relent"]:

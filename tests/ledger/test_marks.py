@@ -36,7 +36,9 @@ from exporter.readings import (
     ServerKey,
     digest,
 )
-from tests.ledger.ticks import CHAT, GPU_0, GPU_1, NOVEMBER, StillClock, money, tick
+from tests.kit.clock import ManualClock
+from tests.kit.units import NOVEMBER
+from tests.ledger.ticks import CHAT, GPU_0, GPU_1, money, tick
 
 ZETA, ALPHA = ServerKey("llm", "zeta"), ServerKey("llm", "alpha")
 URL = "http://127.0.0.1:8000/metrics"
@@ -161,7 +163,7 @@ REMEMBERED = State(
 )
 
 
-def test_everything_remembered_comes_back(path: Path, clock: StillClock) -> None:
+def test_everything_remembered_comes_back(path: Path, clock: ManualClock) -> None:
     """Every field survives a restart, but the debts of rounding."""
     ledger = Ledger.open(path, clock)
     ledger.post(Postings(NOVEMBER), REMEMBERED)
@@ -180,7 +182,7 @@ def test_everything_remembered_comes_back(path: Path, clock: StillClock) -> None
     assert again.dropped == ()
 
 
-def test_first_come_keeps_its_place(path: Path, clock: StillClock) -> None:
+def test_first_come_keeps_its_place(path: Path, clock: ManualClock) -> None:
     """Servers and models come back in the order in which they came, whatever they are named."""
     changed = {ZETA: ServerState({"z-first": ModelState(1.0), "a-second": ModelState()})}
     ledger = Ledger.open(path, clock)
@@ -195,7 +197,7 @@ def test_first_come_keeps_its_place(path: Path, clock: StillClock) -> None:
     assert list(servers[ZETA].models) == ["z-first", "a-second"]
 
 
-def test_a_scope_that_is_gone_leaves_the_file(path: Path, clock: StillClock) -> None:
+def test_a_scope_that_is_gone_leaves_the_file(path: Path, clock: ManualClock) -> None:
     """An endpoint that is watched no longer is forgotten."""
     ledger = Ledger.open(path, clock)
     ledger.post(Postings(NOVEMBER), REMEMBERED)
@@ -208,7 +210,7 @@ def test_a_scope_that_is_gone_leaves_the_file(path: Path, clock: StillClock) -> 
     assert (state.endpoints, state.gpus, list(state.servers)) == ({}, {}, [ZETA, ALPHA])
 
 
-def test_what_did_not_change_is_not_written(path: Path, clock: StillClock) -> None:
+def test_what_did_not_change_is_not_written(path: Path, clock: ManualClock) -> None:
     """An idle tick writes the few single values of the ledger; one moved mark writes one row more."""
     moved = replace(REMEMBERED.endpoints[URL], marks=PageMarks(values=columns(**{SERIES: 1.5e15 + 1})))
     ledger = Ledger.open(path, clock)
@@ -349,7 +351,7 @@ ENDPOINT_TEXT = {"key": ["llm", "zeta"], "watched_since": 1, "marks": {}}
     ],
 )
 def test_a_scope_that_cannot_be_read_is_dropped(
-    path: Path, clock: StillClock, scope: str, key: str, text: str, why: str
+    path: Path, clock: ManualClock, scope: str, key: str, text: str, why: str
 ) -> None:
     """It is dropped, the other scopes and all totals stay, and the next tick writes it again."""
     ledger = Ledger.open(path, clock)
@@ -459,7 +461,7 @@ def test_fields_and_scopes_of_a_later_release_are_ignored() -> None:
 
 @pytest.mark.parametrize("at", ["never", "COMMIT"])
 def test_scopes_of_a_later_release_stay_in_the_file(
-    path: Path, clock: StillClock, disk: Any, at: str
+    path: Path, clock: ManualClock, disk: Any, at: str
 ) -> None:
     """An older release that runs for a while takes nothing away, failed writes included."""
     Ledger.open(path, clock).close()

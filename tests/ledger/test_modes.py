@@ -15,7 +15,8 @@ import pytest
 from exporter.ledger import files
 from exporter.ledger.ledger import Ledger
 from tests import rights, unprivileged
-from tests.ledger.ticks import StillClock, accrued, numbered
+from tests.kit.clock import ManualClock
+from tests.ledger.ticks import accrued, numbered
 from tests.nightly import daily
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ def modes(folder: Path) -> dict[str, int]:
     return {file.name: stat.S_IMODE(file.lstat().st_mode) for file in folder.iterdir()}
 
 
-def test_everything_that_is_made_is_the_groups_to_read(tmp_path: Path, clock: StillClock) -> None:
+def test_everything_that_is_made_is_the_groups_to_read(tmp_path: Path, clock: ManualClock) -> None:
     """The folder, the file, what SQLite keeps beside it, and the lock."""
     path = tmp_path / "state" / "ledger.db"
     ledger = Ledger.open(path, clock)
@@ -48,7 +49,7 @@ def test_everything_that_is_made_is_the_groups_to_read(tmp_path: Path, clock: St
     ledger.close()
 
 
-def test_a_stricter_mask_is_kept(path: Path, clock: StillClock) -> None:
+def test_a_stricter_mask_is_kept(path: Path, clock: ManualClock) -> None:
     """Under a mask of 077 the group reads nothing either."""
     os.umask(0o077)
     Ledger.open(path, clock).close()
@@ -56,7 +57,7 @@ def test_a_stricter_mask_is_kept(path: Path, clock: StillClock) -> None:
     assert modes(path.parent) == {"ledger.db": 0o600, "ledger.db.lock": 0o600}
 
 
-def test_a_folder_that_is_there_keeps_its_mode(path: Path, clock: StillClock) -> None:
+def test_a_folder_that_is_there_keeps_its_mode(path: Path, clock: ManualClock) -> None:
     """Others may share it, and its operator chose."""
     path.parent.chmod(0o755)
     Ledger.open(path, clock).close()
@@ -64,7 +65,7 @@ def test_a_folder_that_is_there_keeps_its_mode(path: Path, clock: StillClock) ->
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
 
 
-def test_a_ledger_of_the_release_before_is_tightened(path: Path, clock: StillClock) -> None:
+def test_a_ledger_of_the_release_before_is_tightened(path: Path, clock: ManualClock) -> None:
     """It was readable by everybody; what its group may do stays."""
     ledger = Ledger.open(path, clock)
     ledger.post(numbered(1), accrued(numbered(1)))
@@ -80,7 +81,7 @@ def test_a_ledger_of_the_release_before_is_tightened(path: Path, clock: StillClo
     assert by_name["ledger.db.lock"] == 0o640
 
 
-def test_what_is_moved_aside_is_tightened(path: Path, clock: StillClock) -> None:
+def test_what_is_moved_aside_is_tightened(path: Path, clock: ManualClock) -> None:
     """A damaged ledger holds money too."""
     path.write_bytes(b"no books any more")
     Path(f"{path}-wal").write_bytes(b"log")
@@ -91,7 +92,7 @@ def test_what_is_moved_aside_is_tightened(path: Path, clock: StillClock) -> None
 
 
 @pytest.mark.parametrize("lost", ["deleted", "replaced"])
-def test_a_ledger_that_is_put_back_has_its_mode(path: Path, clock: StillClock, lost: str) -> None:
+def test_a_ledger_that_is_put_back_has_its_mode(path: Path, clock: ManualClock, lost: str) -> None:
     """The copy, and the lock and the logs beside it."""
     ledger = Ledger.open(path, clock)
     path.unlink()
@@ -105,7 +106,7 @@ def test_a_ledger_that_is_put_back_has_its_mode(path: Path, clock: StillClock, l
     assert {by_name[f"{name}{suffix}"] for suffix in ("", *files.LOGS, ".lock")} == {0o640}
 
 
-def test_a_folder_that_is_made_again_is_the_groups_to_read(tmp_path: Path, clock: StillClock) -> None:
+def test_a_folder_that_is_made_again_is_the_groups_to_read(tmp_path: Path, clock: ManualClock) -> None:
     """As the one before it."""
     path = tmp_path / "state" / "ledger.db"
     ledger = Ledger.open(path, clock)
@@ -117,7 +118,7 @@ def test_a_folder_that_is_made_again_is_the_groups_to_read(tmp_path: Path, clock
 
 
 @pytest.mark.parametrize("running", daily((True, False), {True}))
-def test_a_member_of_the_group_reports(clock: StillClock, *, running: bool) -> None:
+def test_a_member_of_the_group_reports(clock: ManualClock, *, running: bool) -> None:
     """With a running daemon and without one; the error for any other user names the one who may."""
     if os.geteuid() != 0:
         pytest.skip(rights.USERS)
@@ -155,7 +156,7 @@ def test_a_member_of_the_group_reports(clock: StillClock, *, running: bool) -> N
     assert (other.returncode, "cannot be read (Permission denied)" in other.stderr) == (1, True)
 
 
-def test_views_for_people_are_read_by_a_plain_client(path: Path, clock: StillClock) -> None:
+def test_views_for_people_are_read_by_a_plain_client(path: Path, clock: ManualClock) -> None:
     """The file's own views need no function that SQLite does not trust."""
     ledger = Ledger.open(path, clock)
     ledger.post(numbered(1), accrued(numbered(1)))

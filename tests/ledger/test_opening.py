@@ -16,7 +16,9 @@ from exporter.cost.postings import OwnerPhase
 from exporter.ledger import schema
 from exporter.ledger.errors import LedgerError, LedgerLockedError
 from exporter.ledger.ledger import Ledger
-from tests.ledger.ticks import CHAT, HOUR, NOVEMBER, SECOND, StillClock, accrued, money, tick
+from tests.kit.clock import ManualClock
+from tests.kit.units import HOUR, NOVEMBER, SECOND
+from tests.ledger.ticks import CHAT, accrued, money, tick
 
 MONTHS = ("2026-11",)
 END = NOVEMBER + HOUR
@@ -25,7 +27,7 @@ COPY = "if there is an intact copy of it, stop the daemon and put the copy in it
 WRITABLE = "make the place writable, or set --ledger.path to one that is"
 
 
-def made(path: Path, clock: StillClock, amount: int = 700) -> str:
+def made(path: Path, clock: ManualClock, amount: int = 700) -> str:
     """Make a ledger with one tick in it; its id."""
     posted = tick(END, money(amount))
     ledger = Ledger.open(path, clock)
@@ -38,7 +40,7 @@ def spent(ledger: Ledger) -> int:
     return ledger.totals(END, MONTHS).cost.get(OwnerPhase(CHAT, "decode"), 0)
 
 
-def test_without_a_path_the_books_are_in_memory(clock: StillClock) -> None:
+def test_without_a_path_the_books_are_in_memory(clock: ManualClock) -> None:
     """No path is no error."""
     ledger = Ledger.open(None, clock)
 
@@ -46,7 +48,7 @@ def test_without_a_path_the_books_are_in_memory(clock: StillClock) -> None:
     assert ledger.problem == f"no ledger path is set: {MEMORY}; set --ledger.path to keep them"
 
 
-def test_a_directory_in_the_files_place(tmp_path: Path, clock: StillClock) -> None:
+def test_a_directory_in_the_files_place(tmp_path: Path, clock: ManualClock) -> None:
     """A directory is named as one, and left alone."""
     ledger = Ledger.open(tmp_path, clock)
 
@@ -55,7 +57,7 @@ def test_a_directory_in_the_files_place(tmp_path: Path, clock: StillClock) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_parent_is_made(tmp_path: Path, clock: StillClock) -> None:
+def test_a_missing_parent_is_made(tmp_path: Path, clock: ManualClock) -> None:
     """A first start on a bare host needs no mkdir."""
     path = tmp_path / "var" / "lib" / "ledger.db"
     ledger = Ledger.open(path, clock)
@@ -64,7 +66,7 @@ def test_a_missing_parent_is_made(tmp_path: Path, clock: StillClock) -> None:
     assert (ledger.persistent, ledger.problem, path.is_file()) == (True, "", True)
 
 
-def test_a_path_below_a_file(tmp_path: Path, clock: StillClock) -> None:
+def test_a_path_below_a_file(tmp_path: Path, clock: ManualClock) -> None:
     """A place where nothing can be made: in memory, with the reason."""
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "ledger.db"
@@ -74,7 +76,7 @@ def test_a_path_below_a_file(tmp_path: Path, clock: StillClock) -> None:
 
 
 def test_a_directory_that_cannot_be_written(
-    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A read-only file system refuses the lock's file: in memory, with the reason."""
 
@@ -88,7 +90,7 @@ def test_a_directory_that_cannot_be_written(
     assert ledger.problem == f"{path} cannot be written (Read-only file system): {MEMORY}; {WRITABLE}"
 
 
-def test_a_file_that_sqlite_cannot_open(path: Path, clock: StillClock) -> None:
+def test_a_file_that_sqlite_cannot_open(path: Path, clock: ManualClock) -> None:
     """The lock can be taken and the database not: in memory, and the lock is free again."""
 
     def refuse(_uri: str) -> sqlite3.Connection:
@@ -101,7 +103,7 @@ def test_a_file_that_sqlite_cannot_open(path: Path, clock: StillClock) -> None:
     assert clock.waited == []
 
 
-def test_a_disk_that_is_full_from_the_start(path: Path, clock: StillClock) -> None:
+def test_a_disk_that_is_full_from_the_start(path: Path, clock: ManualClock) -> None:
     """No room for the tables: in memory, with SQLite's words."""
 
     class Full(sqlite3.Connection):
@@ -124,7 +126,7 @@ def test_a_disk_that_is_full_from_the_start(path: Path, clock: StillClock) -> No
 @pytest.mark.parametrize(
     "content", [b"these are no books\n" * 100, b"no", b"SQLite format 3\0" + b"\xff" * 500]
 )
-def test_a_file_that_is_no_database(path: Path, clock: StillClock, content: bytes) -> None:
+def test_a_file_that_is_no_database(path: Path, clock: ManualClock, content: bytes) -> None:
     """It is moved aside as it was, and a new ledger begins."""
     path.write_bytes(content)
     ledger = Ledger.open(path, clock)
@@ -139,7 +141,7 @@ def test_a_file_that_is_no_database(path: Path, clock: StillClock, content: byte
 
 
 @pytest.mark.parametrize("content", [b"", b"x"])
-def test_an_empty_file_is_a_new_ledger(path: Path, clock: StillClock, content: bytes) -> None:
+def test_an_empty_file_is_a_new_ledger(path: Path, clock: ManualClock, content: bytes) -> None:
     """Whoever made the file was stopped before the first page; to SQLite one byte is as good as none."""
     path.write_bytes(content)
     ledger = Ledger.open(path, clock)
@@ -148,7 +150,7 @@ def test_an_empty_file_is_a_new_ledger(path: Path, clock: StillClock, content: b
     assert (ledger.persistent, ledger.moved_aside) == (True, None)
 
 
-def test_another_programs_database(path: Path, clock: StillClock) -> None:
+def test_another_programs_database(path: Path, clock: ManualClock) -> None:
     """It is moved aside whole and stays readable."""
     with contextlib.closing(sqlite3.connect(path)) as foreign:
         foreign.execute("CREATE TABLE recipe (name TEXT)")
@@ -168,7 +170,7 @@ def test_another_programs_database(path: Path, clock: StillClock) -> None:
 
 
 @pytest.mark.parametrize("tenths", range(1, 10))
-def test_a_truncated_file(path: Path, clock: StillClock, tenths: int) -> None:
+def test_a_truncated_file(path: Path, clock: ManualClock, tenths: int) -> None:
     """Wherever it was cut, it is not believed: moved aside, new id, books from zero."""
     old = made(path, clock)
     content = path.read_bytes()
@@ -194,7 +196,7 @@ def test_a_truncated_file(path: Path, clock: StillClock, tenths: int) -> None:
         ("DROP TABLE meta", "no such table: meta"),
     ],
 )
-def test_a_ledger_that_lacks_what_it_needs(path: Path, clock: StillClock, damage: str, message: str) -> None:
+def test_a_ledger_that_lacks_what_it_needs(path: Path, clock: ManualClock, damage: str, message: str) -> None:
     """A whole database whose rows do not fit together is moved aside."""
     made(path, clock)
     with contextlib.closing(sqlite3.connect(path)) as shell:
@@ -209,7 +211,7 @@ def test_a_ledger_that_lacks_what_it_needs(path: Path, clock: StillClock, damage
     )
 
 
-def test_what_sqlite_keeps_next_to_the_file_moves_with_it(path: Path, clock: StillClock) -> None:
+def test_what_sqlite_keeps_next_to_the_file_moves_with_it(path: Path, clock: ManualClock) -> None:
     """A log is never replayed into the file that takes its place; a second one aside gets the next number."""
     for number in (1, 2):
         path.write_bytes(b"no books, for the sake of the test")
@@ -223,7 +225,7 @@ def test_what_sqlite_keeps_next_to_the_file_moves_with_it(path: Path, clock: Sti
 
 
 def test_a_file_that_cannot_be_moved_aside(
-    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It stays where it is, and the ledger is in memory."""
     path.write_bytes(b"no books")
@@ -252,7 +254,7 @@ def newer(path: Path, reader: int) -> None:
         shell.commit()
 
 
-def test_a_ledger_of_a_later_release_that_only_added(path: Path, clock: StillClock) -> None:
+def test_a_ledger_of_a_later_release_that_only_added(path: Path, clock: ManualClock) -> None:
     """It opens, goes on, and keeps its version and what was added."""
     made(path, clock)
     newer(path, reader=1)
@@ -267,7 +269,7 @@ def test_a_ledger_of_a_later_release_that_only_added(path: Path, clock: StillClo
     assert (ledger.moved_aside, version, row) == (None, (7,), (701, 0))
 
 
-def test_a_ledger_of_a_later_release_that_changed_more(path: Path, clock: StillClock) -> None:
+def test_a_ledger_of_a_later_release_that_changed_more(path: Path, clock: ManualClock) -> None:
     """It is refused and left alone, and the lock is free again, on a disk that cannot be written as well."""
 
     def read_only(uri: str) -> sqlite3.Connection:
@@ -318,7 +320,7 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_second_daemon_waits_and_then_names_the_first(
-    path: Path, clock: StillClock, holder: subprocess.Popen[str], caplog: pytest.LogCaptureFixture
+    path: Path, clock: ManualClock, holder: subprocess.Popen[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A warning at once; an error with the pid after thirty seconds. The first's ledger is untouched."""
     message = (
@@ -335,7 +337,7 @@ def test_a_second_daemon_waits_and_then_names_the_first(
 
 
 def test_a_second_daemon_takes_over_when_the_first_dies(
-    path: Path, clock: StillClock, holder: subprocess.Popen[str]
+    path: Path, clock: ManualClock, holder: subprocess.Popen[str]
 ) -> None:
     """The lock ends with its process, killed or not."""
     wait = clock.wait
@@ -353,7 +355,7 @@ def test_a_second_daemon_takes_over_when_the_first_dies(
 
 
 def test_a_daemon_that_is_stopped_waits_no_longer(
-    path: Path, clock: StillClock, holder: subprocess.Popen[str]
+    path: Path, clock: ManualClock, holder: subprocess.Popen[str]
 ) -> None:
     """The stop event ends the wait for the lock, whose file is closed."""
     stop = threading.Event()
@@ -365,7 +367,7 @@ def test_a_daemon_that_is_stopped_waits_no_longer(
     assert (len(clock.waited), len(list(Path("/proc/self/fd").iterdir()))) == (1, opened)
 
 
-def test_a_lock_without_a_pid_is_still_a_lock(path: Path, clock: StillClock) -> None:
+def test_a_lock_without_a_pid_is_still_a_lock(path: Path, clock: ManualClock) -> None:
     """A pid that could not be written is reported as unknown."""
     first = Ledger.open(path, clock)
     Path(f"{path}.lock").write_text("")
@@ -374,7 +376,7 @@ def test_a_lock_without_a_pid_is_still_a_lock(path: Path, clock: StillClock) -> 
     first.close()
 
 
-def test_a_database_that_a_shell_keeps_locked(path: Path, clock: StillClock) -> None:
+def test_a_database_that_a_shell_keeps_locked(path: Path, clock: ManualClock) -> None:
     """Books in memory for good would be the wrong answer to a lock that passes: it is refused."""
     made(path, clock)
 

@@ -12,22 +12,12 @@ from exporter.ledger.reader import LedgerReader
 from exporter.ledger.totals import HOURS_KEPT
 from exporter.readings import ServerKey
 from exporter.units import Instant
+from tests.kit.clock import ManualClock
+from tests.kit.units import GIB, HOUR, NOVEMBER, SECOND
 from tests.ledger.conftest import FailingDisk
-from tests.ledger.ticks import (
-    CHAT,
-    GPU_0,
-    GPU_1,
-    HOUR,
-    NOVEMBER,
-    SECOND,
-    StillClock,
-    accrued,
-    money,
-    tick,
-)
+from tests.ledger.ticks import CHAT, GPU_0, GPU_1, accrued, money, tick
 
 FIRST = NOVEMBER // HOUR
-GIB = 2**30
 SEARCH = ServerKey("", "search")
 
 
@@ -44,7 +34,7 @@ def peaks(path: Path, last: int = FIRST + 10**5) -> dict[int, dict[tuple[str, st
         }
 
 
-def test_the_most_of_each_hour_stays(path: Path, clock: StillClock) -> None:
+def test_the_most_of_each_hour_stays(path: Path, clock: ManualClock) -> None:
     """By GPU and server, over ticks and restarts; a tick at the end of an hour is of that hour."""
     ledger = Ledger.open(path, clock)
     post(ledger, NOVEMBER + SECOND, MemoryPosting(GPU_0, CHAT.key, 30 * GIB))
@@ -69,7 +59,7 @@ def test_the_most_of_each_hour_stays(path: Path, clock: StillClock) -> None:
     assert list(peaks(path, FIRST)) == [0]
 
 
-def test_a_peak_that_stands_is_not_written_again(path: Path, clock: StillClock) -> None:
+def test_a_peak_that_stands_is_not_written_again(path: Path, clock: ManualClock) -> None:
     """Ticks in which nothing rose write no row of it."""
     statements: list[str] = []
 
@@ -88,7 +78,7 @@ def test_a_peak_that_stands_is_not_written_again(path: Path, clock: StillClock) 
     ledger.close()
 
 
-def test_peaks_of_a_failed_write_come_with_the_next(path: Path, clock: StillClock) -> None:
+def test_peaks_of_a_failed_write_come_with_the_next(path: Path, clock: ManualClock) -> None:
     """What was read while the disk failed is not lost."""
     disk = FailingDisk()
     ledger = Ledger.open(path, clock, connect=disk)
@@ -101,7 +91,7 @@ def test_peaks_of_a_failed_write_come_with_the_next(path: Path, clock: StillCloc
     assert peaks(path) == {0: {("GPU-0", "llm/chat-8b"): 9}, 1: {("GPU-0", "llm/chat-8b"): 4}}
 
 
-def test_while_writes_fail_for_long_the_oldest_hours_are_forgotten(path: Path, clock: StillClock) -> None:
+def test_while_writes_fail_for_long_the_oldest_hours_are_forgotten(path: Path, clock: ManualClock) -> None:
     """Memory stays bounded; an hour without a peak is unknown, not zero."""
     disk = FailingDisk()
     ledger = Ledger.open(path, clock, connect=disk)
@@ -115,7 +105,7 @@ def test_while_writes_fail_for_long_the_oldest_hours_are_forgotten(path: Path, c
     assert sorted(peaks(path)) == list(range(4, CELLS_WAITING + 4))
 
 
-def test_a_number_that_the_file_cannot_hold_is_cut(path: Path, clock: StillClock) -> None:
+def test_a_number_that_the_file_cannot_hold_is_cut(path: Path, clock: ManualClock) -> None:
     """A driver that reports nonsense stops no commit."""
     ledger = Ledger.open(path, clock)
     post(ledger, NOVEMBER + SECOND, MemoryPosting(GPU_0, CHAT.key, 2**64))
@@ -125,7 +115,7 @@ def test_a_number_that_the_file_cannot_hold_is_cut(path: Path, clock: StillClock
     assert (problem, peaks(path)[0]) == ("", {("GPU-0", "llm/chat-8b"): 2**63 - 1})
 
 
-def test_hours_expire_with_the_others(path: Path, clock: StillClock) -> None:
+def test_hours_expire_with_the_others(path: Path, clock: ManualClock) -> None:
     """After 40 days of metered hours."""
     ledger = Ledger.open(path, clock)
     for hour in range(HOURS_KEPT + 5):

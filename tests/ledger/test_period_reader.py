@@ -16,24 +16,12 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader, PeriodReader
 from exporter.report import MonthKey
 from exporter.tariff.period import Period
-from tests.ledger.ticks import (
-    CHAT,
-    GPU_0,
-    GPU_1,
-    HOUR,
-    NOVEMBER,
-    SEARCH,
-    StillClock,
-    accrued,
-    money,
-    tick,
-    tokens,
-)
-
-DAY = 24 * HOUR
+from tests.kit.clock import ManualClock
+from tests.kit.units import DAY, HOUR, NOVEMBER
+from tests.ledger.ticks import CHAT, GPU_0, GPU_1, SEARCH, accrued, money, tick, tokens
 
 
-def post(path: Path, clock: StillClock) -> Ledger:
+def post(path: Path, clock: ManualClock) -> Ledger:
     """Five days around the end of October, with money, time without a price and negative amounts."""
     ledger = Ledger.open(path, clock)
     posted = []
@@ -73,7 +61,7 @@ def adjust(path: Path, rows: Iterable[tuple[int, int, int | None]]) -> None:
 
 
 @pytest.mark.parametrize("name", ["2026-10", "2026-11", "2026-09"])
-def test_a_month_is_what_the_whole_reader_reads(name: str, path: Path, clock: StillClock) -> None:
+def test_a_month_is_what_the_whole_reader_reads(name: str, path: Path, clock: ManualClock) -> None:
     """Beside the daemon that has the ledger."""
     ledger = post(path, clock)
     adjust(path, [(20261031, 11, None), (20261101, 12, None)])
@@ -90,7 +78,7 @@ def test_a_month_is_what_the_whole_reader_reads(name: str, path: Path, clock: St
     assert (header.zone, header.first, header.last) == ("", NOVEMBER - 2 * DAY, NOVEMBER + 2 * DAY + HOUR)
 
 
-def test_a_quarter_is_its_months(path: Path, clock: StillClock) -> None:
+def test_a_quarter_is_its_months(path: Path, clock: ManualClock) -> None:
     """Cells have their months, sums are of all."""
     post(path, clock).close()
     with PeriodReader.open(path) as reader:
@@ -112,7 +100,7 @@ def test_a_quarter_is_its_months(path: Path, clock: StillClock) -> None:
     assert sums == added
 
 
-def test_days_of_a_month_come_from_the_history(path: Path, clock: StillClock) -> None:
+def test_days_of_a_month_come_from_the_history(path: Path, clock: ManualClock) -> None:
     """From 31 October to 1 November: 1001 and 1002 less 7 and 14, and an adjustment of the 31st."""
     ledger = post(path, clock)
     adjust(path, [(20261030, 50, 1), (20261031, 11, 1), (20261101, 12, None)])
@@ -132,7 +120,7 @@ def test_days_of_a_month_come_from_the_history(path: Path, clock: StillClock) ->
     assert sums.covered == {(): 2 * HOUR}
 
 
-def test_sums_past_what_sqlite_holds_are_exact(path: Path, clock: StillClock) -> None:
+def test_sums_past_what_sqlite_holds_are_exact(path: Path, clock: ManualClock) -> None:
     """A server that reports absurd counts each day cannot stop the report."""
     post(path, clock).close()
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
@@ -197,7 +185,7 @@ def broken(path: Path, statement: str) -> str:
     ],
 )
 def test_a_file_that_is_no_whole_ledger_is_refused(
-    statement: str, message: str, path: Path, clock: StillClock
+    statement: str, message: str, path: Path, clock: ManualClock
 ) -> None:
     """The message names the file and what is wrong with it."""
     ledger = Ledger.open(path, clock)
@@ -209,7 +197,7 @@ def test_a_file_that_is_no_whole_ledger_is_refused(
     assert broken(path, statement).startswith(message)
 
 
-def test_a_ledger_of_a_newer_release_is_refused(path: Path, clock: StillClock) -> None:
+def test_a_ledger_of_a_newer_release_is_refused(path: Path, clock: ManualClock) -> None:
     """As the whole reader refuses it."""
     post(path, clock).close()
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
@@ -219,7 +207,7 @@ def test_a_ledger_of_a_newer_release_is_refused(path: Path, clock: StillClock) -
         PeriodReader.open(path)
 
 
-def test_damage_of_a_table_that_is_read_is_noticed(path: Path, clock: StillClock) -> None:
+def test_damage_of_a_table_that_is_read_is_noticed(path: Path, clock: ManualClock) -> None:
     """A page of `daily_cost` that is zeroed."""
     post(path, clock).close()
     with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -235,7 +223,7 @@ def test_damage_of_a_table_that_is_read_is_noticed(path: Path, clock: StillClock
         PeriodReader.open(path)
 
 
-def test_a_reader_changes_nothing(path: Path, clock: StillClock) -> None:
+def test_a_reader_changes_nothing(path: Path, clock: ManualClock) -> None:
     """Neither the file nor its folder."""
     post(path, clock).close()
     before = {each.name: each.read_bytes() for each in path.parent.iterdir()}
@@ -245,7 +233,7 @@ def test_a_reader_changes_nothing(path: Path, clock: StillClock) -> None:
     assert {each.name: each.read_bytes() for each in path.parent.iterdir()} == before
 
 
-def test_money_without_a_day_is_in_no_part_of_a_month(path: Path, clock: StillClock) -> None:
+def test_money_without_a_day_is_in_no_part_of_a_month(path: Path, clock: ManualClock) -> None:
     """Its days expired: it is named, and a whole month has it."""
     post(path, clock).close()
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
@@ -260,7 +248,7 @@ def test_money_without_a_day_is_in_no_part_of_a_month(path: Path, clock: StillCl
     assert (part.cells, part.sums) == ({}, HistorySums())
 
 
-def test_days_of_some_families(path: Path, clock: StillClock) -> None:
+def test_days_of_some_families(path: Path, clock: ManualClock) -> None:
     """Others stay empty."""
     post(path, clock).close()
     period = Period.named("2026-Q4")

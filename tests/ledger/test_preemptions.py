@@ -7,7 +7,9 @@ from exporter.cost.postings import RequestPosting
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.ledger.schema import LARGEST
-from tests.ledger.ticks import CHAT, NOVEMBER, SEARCH, SECOND, StillClock, accrued, tick
+from tests.kit.clock import ManualClock
+from tests.kit.units import NOVEMBER, SECOND
+from tests.ledger.ticks import CHAT, SEARCH, accrued, tick
 
 MONTHS = ("2026-11",)
 FIRST = replace(
@@ -17,7 +19,7 @@ FIRST = replace(
 LATER = replace(tick(NOVEMBER + 20 * SECOND), preemptions=(RequestPosting(CHAT, 2),))
 
 
-def test_they_add_up_and_outlive_a_restart(path: Path, clock: StillClock) -> None:
+def test_they_add_up_and_outlive_a_restart(path: Path, clock: ManualClock) -> None:
     """5 and 2 are 7; a server that preempted none has a row of 0."""
     for number, one in enumerate((FIRST, LATER), 1):
         ledger = Ledger.open(path, clock)
@@ -30,7 +32,7 @@ def test_they_add_up_and_outlive_a_restart(path: Path, clock: StillClock) -> Non
         assert reader.totals(NOVEMBER, MONTHS).preemptions == {CHAT: 7, SEARCH: 0}
 
 
-def test_an_absurd_count_stops_at_the_ceiling(path: Path, clock: StillClock) -> None:
+def test_an_absurd_count_stops_at_the_ceiling(path: Path, clock: ManualClock) -> None:
     """A server cannot stop the ledger."""
     ledger = Ledger.open(path, clock)
     for seconds in (10, 20):

@@ -13,14 +13,14 @@ from exporter.cost.postings import OwnerPhase, Postings
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from tests.ledger.ticks import CHAT, NOVEMBER, SEARCH, StillClock, accrued, numbered
+from tests.kit.clock import ManualClock
+from tests.kit.units import DAY, HOUR, NOVEMBER
+from tests.ledger.ticks import CHAT, SEARCH, accrued, numbered
 
 MONTHS = ("2026-11",)
-HOUR = 3_600 * 10**9
-DAY = 24 * HOUR
 
 
-def test_a_reader_sees_what_the_daemon_serves(path: Path, clock: StillClock) -> None:
+def test_a_reader_sees_what_the_daemon_serves(path: Path, clock: ManualClock) -> None:
     """Books, state and id are those of the last commit, tick by tick; the page's history is the daemon's."""
     ledger = Ledger.open(path, clock)
     for number in (1, 2, 3):
@@ -59,7 +59,7 @@ def enter_on(path: Path, day: int) -> None:
         )
 
 
-def test_all_answers_of_a_reader_are_of_one_commit(path: Path, clock: StillClock) -> None:
+def test_all_answers_of_a_reader_are_of_one_commit(path: Path, clock: ManualClock) -> None:
     """That at which it was opened: a report adds up whatever is posted or entered while it is made."""
     ledger = Ledger.open(path, clock)
     ledger.post(numbered(1), accrued(numbered(1)))
@@ -74,7 +74,7 @@ def test_all_answers_of_a_reader_are_of_one_commit(path: Path, clock: StillClock
     ledger.close()
 
 
-def test_a_reader_keeps_to_the_books_that_it_was_opened_on(path: Path, clock: StillClock) -> None:
+def test_a_reader_keeps_to_the_books_that_it_was_opened_on(path: Path, clock: ManualClock) -> None:
     """Where the daemon moves the file aside meanwhile, the id is not of one ledger and money of another."""
     ledger = Ledger.open(path, clock)
     ledger.post(numbered(1), accrued(numbered(1)))
@@ -98,7 +98,7 @@ def log_is_held(path: Path) -> bool:
     return bool(busy)
 
 
-def test_a_reader_that_is_closed_holds_the_log_no_longer(path: Path, clock: StillClock) -> None:
+def test_a_reader_that_is_closed_holds_the_log_no_longer(path: Path, clock: ManualClock) -> None:
     """While it is open the log can only grow; also one that could not be opened lets go."""
     ledger = Ledger.open(path, clock)
     ledger.post(numbered(1), accrued(numbered(1)))
@@ -109,7 +109,7 @@ def test_a_reader_that_is_closed_holds_the_log_no_longer(path: Path, clock: Stil
     ledger.close()
 
 
-def test_a_file_without_a_log_that_changes_is_refused(path: Path, clock: StillClock) -> None:
+def test_a_file_without_a_log_that_changes_is_refused(path: Path, clock: ManualClock) -> None:
     """A daemon that starts writes into its log first; once that is in the file, an answer would mix both."""
     Ledger.open(path, clock).close()
     with LedgerReader.open(path) as reader:
@@ -125,7 +125,7 @@ def test_a_file_without_a_log_that_changes_is_refused(path: Path, clock: StillCl
             reader.month("2026-11")
 
 
-def test_a_reader_is_served_while_a_tick_is_being_written(path: Path, clock: StillClock, disk: Any) -> None:
+def test_a_reader_is_served_while_a_tick_is_being_written(path: Path, clock: ManualClock, disk: Any) -> None:
     """In the middle of a transaction a reader gets the tick before, at once."""
     numbers: list[int] = []
 
@@ -145,7 +145,7 @@ def test_a_reader_is_served_while_a_tick_is_being_written(path: Path, clock: Sti
     assert numbers == [0, 1, 2]
 
 
-def test_a_reader_that_lingers_does_not_stop_the_daemon(path: Path, clock: StillClock) -> None:
+def test_a_reader_that_lingers_does_not_stop_the_daemon(path: Path, clock: ManualClock) -> None:
     """A shell in the middle of reading costs no tick."""
     ledger = Ledger.open(path, clock)
     with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as shell:
@@ -159,7 +159,7 @@ def test_a_reader_that_lingers_does_not_stop_the_daemon(path: Path, clock: Still
     ledger.close()
 
 
-def test_a_reader_retires_nobody(path: Path, clock: StillClock) -> None:
+def test_a_reader_retires_nobody(path: Path, clock: ManualClock) -> None:
     """A verb sees the rows that a scrape no longer gets."""
     ledger = Ledger.open(path, clock)
     ledger.post(numbered(1), accrued(numbered(1)))
@@ -173,7 +173,7 @@ def test_a_reader_retires_nobody(path: Path, clock: StillClock) -> None:
     assert read.cost[OwnerPhase(CHAT, "decode")] == 1_000_001
 
 
-def test_the_views_speak_dollars_and_names(path: Path, clock: StillClock) -> None:
+def test_the_views_speak_dollars_and_names(path: Path, clock: ManualClock) -> None:
     """A person with a shell needs no key."""
     ledger = Ledger.open(path, clock)
     ledger.post(numbered(1), accrued(numbered(1)))
@@ -227,7 +227,7 @@ def test_a_directory_is_no_ledger_to_read(tmp_path: Path) -> None:
         LedgerReader.open(tmp_path)
 
 
-def test_the_time_zone_of_the_last_tick_is_remembered(path: Path, clock: StillClock) -> None:
+def test_the_time_zone_of_the_last_tick_is_remembered(path: Path, clock: ManualClock) -> None:
     """Past a restart, and past ticks that do not tell it; a change of zone moves no posted money."""
     cells = []
     for number, zone in ((1, "Pacific/Kiritimati"), (2, "Europe/Berlin"), (3, "")):
@@ -247,7 +247,7 @@ def test_the_time_zone_of_the_last_tick_is_remembered(path: Path, clock: StillCl
     ]
 
 
-def test_the_time_zone_of_ticks_that_could_not_be_written(path: Path, clock: StillClock, disk: Any) -> None:
+def test_the_time_zone_of_ticks_that_could_not_be_written(path: Path, clock: ManualClock, disk: Any) -> None:
     """It is written with them, as the latest of them had it; until then the file has the one before."""
     ledger = Ledger.open(path, clock, connect=disk)
     ledger.post(replace(numbered(1), zone="UTC"), accrued(numbered(1)))

@@ -12,7 +12,9 @@ import pytest
 from exporter.ledger.errors import LedgerError
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
-from tests.ledger.ticks import NOVEMBER, StillClock, accrued, expected_totals, numbered
+from tests.kit.clock import ManualClock
+from tests.kit.units import NOVEMBER
+from tests.ledger.ticks import accrued, expected_totals, numbered
 
 FIRST_RELEASE = Path(__file__).parent / "fixtures" / "schema-2.sql"
 ID = "11111111-2222-4333-8444-555555555555"
@@ -41,7 +43,7 @@ def of_schema(path: Path, version: int, reader: int) -> None:
         shell.execute("UPDATE meta SET value = ? WHERE key = 'reader'", (reader,))
 
 
-def test_the_ledger_of_the_first_release_opens_and_goes_on(path: Path, clock: StillClock) -> None:
+def test_the_ledger_of_the_first_release_opens_and_goes_on(path: Path, clock: ManualClock) -> None:
     """Totals, id and state are as they were left. The next tick adds to them."""
     ledger = Ledger.open(of_the_first_release(path), clock)
     ledger.post(numbered(8), accrued(*map(numbered, range(1, 9))))
@@ -57,7 +59,7 @@ def test_the_ledger_of_the_first_release_opens_and_goes_on(path: Path, clock: St
     assert sum(record.sums.cost.values()) == sum(record.cells.values()) == 8_000_036 + 56
 
 
-def test_the_schema_only_grows(path: Path, tmp_path: Path, clock: StillClock) -> None:
+def test_the_schema_only_grows(path: Path, tmp_path: Path, clock: ManualClock) -> None:
     """The first release opens a file of this one: it has all of its tables and columns."""
     Ledger.open(path, clock).close()
     with closing(sqlite3.connect(path)) as shell:
@@ -68,7 +70,7 @@ def test_the_schema_only_grows(path: Path, tmp_path: Path, clock: StillClock) ->
     assert (min(version, reader), len(columns(path)) > 200) == (2, True)
 
 
-def test_a_ledger_of_before_the_first_release_is_moved_aside(path: Path, clock: StillClock) -> None:
+def test_a_ledger_of_before_the_first_release_is_moved_aside(path: Path, clock: ManualClock) -> None:
     """It is foreign. The problem says so, and the file stays whole under its new name."""
     of_schema(of_the_first_release(path), 1, 1)
     ledger = Ledger.open(path, clock)
@@ -97,7 +99,7 @@ def test_a_ledger_of_before_the_first_release_is_not_read(path: Path) -> None:
     )
 
 
-def test_a_later_schema_that_this_release_may_use(path: Path, clock: StillClock) -> None:
+def test_a_later_schema_that_this_release_may_use(path: Path, clock: ManualClock) -> None:
     """A later release added to it, and says that this one still writes correct totals."""
     of_schema(of_the_first_release(path), 3, 2)
     ledger = Ledger.open(path, clock)

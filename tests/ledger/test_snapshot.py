@@ -18,27 +18,15 @@ from exporter.cost.postings import (
 from exporter.cost.projection import RecentUsage, UsageHour
 from exporter.ledger.ledger import Ledger
 from exporter.report import Window
-from tests.ledger.ticks import (
-    CHAT,
-    GPU_0,
-    HOUR,
-    MINUTE,
-    NOVEMBER,
-    SEARCH,
-    SECOND,
-    StillClock,
-    accrued,
-    money,
-    tick,
-    tokens,
-)
+from tests.kit.clock import ManualClock
+from tests.kit.units import DAY, HOUR, MINUTE, NOVEMBER, SECOND
+from tests.ledger.ticks import CHAT, GPU_0, SEARCH, accrued, money, tick, tokens
 
-DAY = 24 * HOUR
 MONTHS = ("2026-11",)
 NOON = NOVEMBER + 12 * HOUR
 
 
-def opened(path: Path, clock: StillClock, *ticks: Postings) -> Ledger:
+def opened(path: Path, clock: ManualClock, *ticks: Postings) -> Ledger:
     """A ledger after some ticks."""
     ledger = Ledger.open(path, clock)
     for count in range(len(ticks)):
@@ -46,7 +34,7 @@ def opened(path: Path, clock: StillClock, *ticks: Postings) -> Ledger:
     return ledger
 
 
-def test_the_window_is_sixty_whole_minutes(path: Path, clock: StillClock) -> None:
+def test_the_window_is_sixty_whole_minutes(path: Path, clock: ManualClock) -> None:
     """One entry per minute: 60 of them count, the running minute and the sixty-first do not."""
     ticks = [tick(NOON + n * MINUTE + 30 * SECOND, money(10**n if n in {0, 1} else 100)) for n in range(62)]
     ledger = opened(path, clock, *ticks)
@@ -60,7 +48,7 @@ def test_the_window_is_sixty_whole_minutes(path: Path, clock: StillClock) -> Non
     ledger.close()
 
 
-def test_the_window_has_the_time_that_waits_for_a_price(path: Path, clock: StillClock) -> None:
+def test_the_window_has_the_time_that_waits_for_a_price(path: Path, clock: ManualClock) -> None:
     """Of a stretch from 12:00 to 12:30 that two held, 20 and 10 minutes, what lies in the window: evenly.
 
     At 13:15 the window begins with 12:15: half. At 13:29:59 it begins with 12:29: a thirtieth. At 13:30 none.
@@ -87,7 +75,7 @@ def test_the_window_has_the_time_that_waits_for_a_price(path: Path, clock: Still
     ledger.close()
 
 
-def test_a_young_ledger_serves_the_minutes_it_has(path: Path, clock: StillClock) -> None:
+def test_a_young_ledger_serves_the_minutes_it_has(path: Path, clock: ManualClock) -> None:
     """Two whole minutes are a window; the running one is not in it, whatever phase or kind."""
     ticks = [
         tick(NOON + 20 * SECOND, money(1, phase="prefill"), tokens=(tokens(5, kind="prompt"),)),
@@ -104,7 +92,7 @@ def test_a_young_ledger_serves_the_minutes_it_has(path: Path, clock: StillClock)
     }
 
 
-def test_tokens_at_the_end_of_a_minute_belong_to_it(path: Path, clock: StillClock) -> None:
+def test_tokens_at_the_end_of_a_minute_belong_to_it(path: Path, clock: ManualClock) -> None:
     """A tick that ends at 12:01:00 sharp has its money and its tokens in the minute 12:00."""
     ledger = opened(path, clock, tick(NOON + MINUTE, money(3), tokens=(tokens(4),)))
     window = ledger.totals(NOON + MINUTE, MONTHS).window
@@ -113,7 +101,7 @@ def test_tokens_at_the_end_of_a_minute_belong_to_it(path: Path, clock: StillCloc
     assert window == {CHAT: Window({"decode": 3}, {"generation": 4})}
 
 
-def test_the_window_survives_a_restart(path: Path, clock: StillClock) -> None:
+def test_the_window_survives_a_restart(path: Path, clock: ManualClock) -> None:
     """Minute sums are on disk."""
     ledger = opened(path, clock, tick(NOON + 20 * SECOND, money(3), tokens=(tokens(4),)))
     ledger.close()
@@ -124,7 +112,7 @@ def test_the_window_survives_a_restart(path: Path, clock: StillClock) -> None:
     assert window == {CHAT: Window({"decode": 3}, {"generation": 4})}
 
 
-def test_minutes_of_a_wall_clock_that_stepped_back_are_let_go(path: Path, clock: StillClock) -> None:
+def test_minutes_of_a_wall_clock_that_stepped_back_are_let_go(path: Path, clock: ManualClock) -> None:
     """An hour ahead and back: totals keep all money, the window does not wait for the hour to come again."""
     ahead, back = tick(NOON + HOUR + 30 * SECOND, money(1)), tick(NOON + 30 * SECOND, money(2))
     ledger = opened(path, clock, ahead, back)
@@ -147,7 +135,7 @@ def using(end: int, *owners: CostOwner, length: int = MINUTE, down: int = 0) -> 
     return replace(one, segments=(replace(segment, down=down),), energy=used)
 
 
-def test_usage_is_of_the_running_hour_and_the_24_before_it(path: Path, clock: StillClock) -> None:
+def test_usage_is_of_the_running_hour_and_the_24_before_it(path: Path, clock: ManualClock) -> None:
     """By hour, GPU and product, with the time that was metered; energy is divided as the time is."""
     ticks = [
         using(NOON - DAY - HOUR + MINUTE, CHAT),
@@ -179,7 +167,7 @@ def test_usage_is_of_the_running_hour_and_the_24_before_it(path: Path, clock: St
     assert totals.metered_since == reopened.metered_since == NOON - DAY - HOUR
 
 
-def test_an_hour_without_gpu_time_counts_where_the_host_was_down(path: Path, clock: StillClock) -> None:
+def test_an_hour_without_gpu_time_counts_where_the_host_was_down(path: Path, clock: ManualClock) -> None:
     """A host that is off owes no GPU time, and the hour is metered all the same."""
     off = tick(NOON + HOUR, money(1), length=HOUR)
     off = replace(off, segments=(replace(off.segments[0], down=HOUR),))
@@ -190,7 +178,7 @@ def test_an_hour_without_gpu_time_counts_where_the_host_was_down(path: Path, clo
     assert hours == (UsageHour(NOON, HOUR, HOUR),)
 
 
-def test_a_product_is_intermittent_once_it_came_back_from_as_long_an_absence(clock: StillClock) -> None:
+def test_a_product_is_intermittent_once_it_came_back_from_as_long_an_absence(clock: ManualClock) -> None:
     """Away for 3 hours and back; away for 2 hours it is known to come back, and for 4 it is not."""
     ledger = Ledger.open(None, clock)
     there = [0, 1, 5, 6]
@@ -203,7 +191,7 @@ def test_a_product_is_intermittent_once_it_came_back_from_as_long_an_absence(clo
     assert intermittent == [hour in {7, 8, 9} for hour in range(12)]
 
 
-def test_usage_leaves_memory_and_file_after_a_day(path: Path, clock: StillClock) -> None:
+def test_usage_leaves_memory_and_file_after_a_day(path: Path, clock: ManualClock) -> None:
     """Of 40 lived hours the latest 26 stay; first instants stay for good."""
     ticks = [using(NOON + hour * HOUR + MINUTE, CHAT, down=SECOND) for hour in range(40)]
     ledger = opened(path, clock, *ticks)
@@ -221,7 +209,7 @@ def test_usage_leaves_memory_and_file_after_a_day(path: Path, clock: StillClock)
         assert totals.counters.first_held == {"chat": NOON}
 
 
-def test_metered_since_is_the_earliest_that_is_known(path: Path, clock: StillClock) -> None:
+def test_metered_since_is_the_earliest_that_is_known(path: Path, clock: ManualClock) -> None:
     """A tick that charges time before the file was made counts; nothing metered is no answer."""
     ledger = Ledger.open(path, clock)
     assert ledger.totals(NOON, MONTHS).metered_since is None
@@ -233,7 +221,7 @@ def test_metered_since_is_the_earliest_that_is_known(path: Path, clock: StillClo
     ledger.close()
 
 
-def test_hours_are_kept_for_forty_days_of_life(clock: StillClock) -> None:
+def test_hours_are_kept_for_forty_days_of_life(clock: ManualClock) -> None:
     """The 962nd hour pushes the first one out; a moment spent a year ahead does not push them all out."""
     hours = [tick(NOON + n * HOUR + MINUTE, money(1), length=MINUTE) for n in range(961)]
     ahead = tick(NOON + 365 * DAY, money(1), length=MINUTE)
@@ -250,7 +238,7 @@ def test_hours_are_kept_for_forty_days_of_life(clock: StillClock) -> None:
     assert {hour for hour, sums in ledger._committed.totals.hours.items() if sums.cost} == before
 
 
-def test_old_minutes_and_hours_leave_the_file(path: Path, clock: StillClock) -> None:
+def test_old_minutes_and_hours_leave_the_file(path: Path, clock: ManualClock) -> None:
     """What memory lets go of, the file lets go of in the same commit."""
     ledger = opened(
         path, clock, tick(NOON, money(1), tokens=(tokens(1),)), tick(NOON + 63 * MINUTE, money(2))
@@ -265,7 +253,7 @@ def test_old_minutes_and_hours_leave_the_file(path: Path, clock: StillClock) -> 
 
 @pytest.mark.parametrize(("after", "served"), [(DAY - 1, True), (DAY, False)])
 def test_a_party_that_is_gone_for_a_day_is_served_no_longer(
-    path: Path, clock: StillClock, after: int, *, served: bool
+    path: Path, clock: ManualClock, after: int, *, served: bool
 ) -> None:
     """Its rows are left out after 24 hours without a change; they stay in the ledger's other sums."""
     last = tick(NOON, money(5), tokens=(tokens(3),), owners=(CHAT,))
@@ -280,7 +268,7 @@ def test_a_party_that_is_gone_for_a_day_is_served_no_longer(
     assert totals.residual == 0
 
 
-def test_a_party_whose_server_still_holds_something_is_served(path: Path, clock: StillClock) -> None:
+def test_a_party_whose_server_still_holds_something_is_served(path: Path, clock: ManualClock) -> None:
     """The old model of a server that goes on with another one keeps its rows."""
     renamed = CostOwner(CHAT.product, CHAT.team, CHAT.namespace, CHAT.server, "llama-9b")
     later = tick(NOON + 2 * DAY, money(1, renamed), owners=(renamed,))
@@ -291,7 +279,7 @@ def test_a_party_whose_server_still_holds_something_is_served(path: Path, clock:
     assert (cost[OwnerPhase(CHAT, "decode")], cost[OwnerPhase(renamed, "decode")]) == (5, 1)
 
 
-def test_a_party_that_comes_back_has_its_total(path: Path, clock: StillClock) -> None:
+def test_a_party_that_comes_back_has_its_total(path: Path, clock: ManualClock) -> None:
     """Gone for two days, then one picodollar more: the counter goes on where it stood."""
     ticks = [
         tick(NOON, money(5), tokens=(tokens(3),), owners=(CHAT,)),
@@ -308,7 +296,7 @@ def test_a_party_that_comes_back_has_its_total(path: Path, clock: StillClock) ->
     assert (back.cost[OwnerPhase(CHAT, "decode")], back.tokens[CHAT, "generation"]) == (6, 3)
 
 
-def test_a_row_without_money_counts_as_changed_by_its_gpu_time(path: Path, clock: StillClock) -> None:
+def test_a_row_without_money_counts_as_changed_by_its_gpu_time(path: Path, clock: ManualClock) -> None:
     """A server on unpriced hardware is served as long as it holds it."""
     gpu_time = GpuTimePosting(GPU_0, OwnerPhase(CHAT, "idle"), SECOND, unpriced=True, chargeable=SECOND)
     day_later = Segment(NOON + DAY, NOON + DAY + SECOND, "2026-11", "2026-11-02", 0, (), (gpu_time,))

@@ -7,10 +7,10 @@ from exporter.ledger.families import CappedSum, Earliest, GpuOwner, Latest, Sum
 from exporter.ledger.history import HistorySums, TickSums
 from exporter.ledger.totals import HOURS_KEPT, Counters, Totals
 from exporter.report import ServerOwner
-from exporter.units import NANOSECONDS_PER_HOUR, hour_of
-from tests.ledger.ticks import CHAT, GPU_0, GPU_1, NOVEMBER, SEARCH, SECOND, money
+from exporter.units import hour_of
+from tests.kit.units import HOUR, NOVEMBER, SECOND
+from tests.ledger.ticks import CHAT, GPU_0, GPU_1, SEARCH, money
 
-HOUR = NANOSECONDS_PER_HOUR
 DECODE, IDLE = OwnerPhase(CHAT, "decode"), OwnerPhase(CHAT, "idle")
 SEGMENT = Segment(
     NOVEMBER,

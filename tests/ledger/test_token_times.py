@@ -6,9 +6,9 @@ import pytest
 
 from exporter.cost.postings import Postings, Segment, TokenPosting
 from exporter.ledger.token_times import token_times
-from tests.ledger.ticks import CHAT, HOUR, NOVEMBER, SECOND
+from tests.kit.units import HOUR, MINUTE, NOVEMBER, SECOND
+from tests.ledger.ticks import CHAT
 
-MINUTE = 60 * SECOND
 MIDNIGHT = NOVEMBER + 18 * HOUR + 15 * MINUTE
 """00:00 of 2 November in Kathmandu."""
 

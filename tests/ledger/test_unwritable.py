@@ -17,7 +17,8 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.open_file import FilePresence
 from exporter.ledger.reader import LedgerReader
 from tests import rights, tmpfs, unprivileged
-from tests.ledger.ticks import GPU_0, StillClock, accrued, expected_totals, numbered, post
+from tests.kit.clock import ManualClock
+from tests.ledger.ticks import GPU_0, accrued, expected_totals, numbered, post
 from tests.nightly import daily
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,7 @@ STANDS_STILL = (
 )
 
 
-def made(path: Path, clock: StillClock, ticks: int = 3) -> str:
+def made(path: Path, clock: ManualClock, ticks: int = 3) -> str:
     """A ledger of some ticks that was closed; its id."""
     ledger = Ledger.open(path, clock)
     post(ledger, *range(1, ticks + 1))
@@ -48,7 +49,7 @@ class Refusing:
         return sqlite3.connect(uri, uri=True, isolation_level=None)
 
 
-def test_totals_stand_still_under_the_id_of_the_file(path: Path, clock: StillClock) -> None:
+def test_totals_stand_still_under_the_id_of_the_file(path: Path, clock: ManualClock) -> None:
     """What is served is what is in the file, and the next tick has its state to go on from."""
     ledger_id = made(path, clock)
     ledger = Ledger.open(path, clock, connect=Refusing())
@@ -64,7 +65,7 @@ def test_totals_stand_still_under_the_id_of_the_file(path: Path, clock: StillClo
     assert ledger.remembered() == accrued(*map(numbered, range(1, 6)))
 
 
-def test_all_is_written_when_it_can_be(path: Path, clock: StillClock) -> None:
+def test_all_is_written_when_it_can_be(path: Path, clock: ManualClock) -> None:
     """The ticks since the start are in the file with the first one that can be written, once each."""
     ledger_id, disk = made(path, clock), Refusing()
     ledger = Ledger.open(path, clock, connect=disk)
@@ -81,7 +82,7 @@ def test_all_is_written_when_it_can_be(path: Path, clock: StillClock) -> None:
         )
 
 
-def test_marks_that_another_program_took_meanwhile_are_written_again(path: Path, clock: StillClock) -> None:
+def test_marks_that_another_program_took_meanwhile_are_written_again(path: Path, clock: ManualClock) -> None:
     """A file that is not open may change: the first write replaces its marks, those that it read too."""
     state = State(gpus={"GPU-0": GpuState(GPU_0, 0, energy_mark=1)})
     first = Ledger.open(path, clock)
@@ -101,7 +102,7 @@ def test_marks_that_another_program_took_meanwhile_are_written_again(path: Path,
     assert gpus["GPU-0"].energy_mark == 1
 
 
-def test_a_restart_finds_the_file_as_it_was_read(path: Path, clock: StillClock) -> None:
+def test_a_restart_finds_the_file_as_it_was_read(path: Path, clock: ManualClock) -> None:
     """So the time since its last tick is charged once, as for a daemon that was down."""
     ledger_id = made(path, clock)
     ledger = Ledger.open(path, clock, connect=Refusing())
@@ -115,7 +116,7 @@ def test_a_restart_finds_the_file_as_it_was_read(path: Path, clock: StillClock) 
 
 @pytest.mark.parametrize("content", [None, b""])
 def test_a_ledger_in_memory_without_a_file_counts_nothing_twice(
-    path: Path, clock: StillClock, content: bytes | None
+    path: Path, clock: ManualClock, content: bytes | None
 ) -> None:
     """Nobody else counted that time: a new id, totals that rise, and no word of counting twice."""
     if content is not None:
@@ -130,7 +131,7 @@ def test_a_ledger_in_memory_without_a_file_counts_nothing_twice(
     assert "twice" not in ledger.problem
 
 
-def test_a_ledger_that_cannot_be_read_either(path: Path, clock: StillClock) -> None:
+def test_a_ledger_that_cannot_be_read_either(path: Path, clock: ManualClock) -> None:
     """A new id, and a word that its time may be counted twice."""
     ledger_id = made(path, clock)
 
@@ -155,7 +156,8 @@ from pathlib import Path
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.files import lock_holder
 from tests.ledger.test_unwritable import MONTHS
-from tests.ledger.ticks import StillClock, expected_totals, post
+from tests.kit.clock import clock_at
+from tests.ledger.ticks import expected_totals, post
 
 def remount(how):
     subprocess.run(["mount", "-o", f"remount,bind,{how}", sys.argv[1]], check=True)
@@ -168,7 +170,7 @@ def record(ledger, ticks):
     states.append([ledger.id, totals.persistent, totals.writable, differences])
 
 remount("ro")
-ledger = Ledger.open(path, StillClock())
+ledger = Ledger.open(path, clock_at())
 problem = ledger.problem
 record(ledger, 3)
 post(ledger, 4)
@@ -178,7 +180,7 @@ post(ledger, 5)
 record(ledger, 5)
 locked = Path(f"{path}.lock").exists()
 ledger.close()
-again = Ledger.open(path, StillClock())
+again = Ledger.open(path, clock_at())
 record(again, 5)
 again.close()
 print(json.dumps([problem, locked, states]))
@@ -189,9 +191,9 @@ import os, sys
 from pathlib import Path
 from exporter.ledger.ledger import Ledger
 from tests.ledger.test_unwritable import post
-from tests.ledger.ticks import StillClock
+from tests.kit.clock import clock_at
 
-ledger = Ledger.open(Path(sys.argv[1]), StillClock())
+ledger = Ledger.open(Path(sys.argv[1]), clock_at())
 post(ledger, 1, 2, 3)
 print(ledger.id, flush=True)
 os._exit(0)
@@ -199,7 +201,7 @@ os._exit(0)
 
 
 @pytest.mark.parametrize("left", daily(("closed", "killed", "killed, without a lock"), {"killed"}))
-def test_a_start_on_a_read_only_file_system(path: Path, clock: StillClock, left: str) -> None:
+def test_a_start_on_a_read_only_file_system(path: Path, clock: ManualClock, left: str) -> None:
     """A real one: with the log that a killed daemon left too. Writable again, it is locked and written."""
     if not tmpfs.mountable():
         pytest.skip(rights.MOUNTS)
@@ -250,7 +252,7 @@ def test_a_start_on_a_read_only_file_system(path: Path, clock: StillClock, left:
     assert locked
 
 
-def test_a_ledger_of_another_user_goes_on_where_its_group_reads_it(clock: StillClock) -> None:
+def test_a_ledger_of_another_user_goes_on_where_its_group_reads_it(clock: ManualClock) -> None:
     """A daemon that lost the right to write serves what is there, and does not count the time twice."""
     if os.geteuid() != 0:
         pytest.skip(rights.USERS)
@@ -275,15 +277,15 @@ OPENED = """
 import sys
 from pathlib import Path
 from exporter.ledger.ledger import Ledger
-from tests.ledger.ticks import StillClock
+from tests.kit.clock import clock_at
 
-ledger = Ledger.open(Path(sys.argv[1]), StillClock())
+ledger = Ledger.open(Path(sys.argv[1]), clock_at())
 print(ledger.id, ledger.writable, ledger.persistent)
 """
 
 
 def test_a_folder_that_may_not_be_entered_any_more_is_no_loss(
-    path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The open file can be written: each tick is in it."""
     ledger = Ledger.open(path, clock)

@@ -1,6 +1,5 @@
 """Ticks made by hand, and the totals that they add up to, computed independently."""
 
-import threading
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -21,36 +20,13 @@ from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu, TokenKind
 from exporter.report import CommittedTotals, MonthKey, ServerOwner
-
-SECOND = 10**9
-MINUTE = 60 * SECOND
-HOUR = 3600 * SECOND
-NOVEMBER = 1_793_491_200 * SECOND
-"""2026-11-01T00:00:00Z."""
+from tests.kit.units import NOVEMBER, SECOND
 
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 SEARCH = CostOwner("search", "retrieval", "llm", "embed", "bge")
 UNALLOCATED_OWNER = CostOwner("unassigned", "unassigned", "", "unallocated", "")
 GPU_0 = Gpu("GPU-0", "NVIDIA H100 80GB HBM3")
 GPU_1 = Gpu("GPU-1", "NVIDIA H100 80GB HBM3")
-
-
-@dataclass
-class StillClock:
-    """A clock that stands still until a test moves it. Waiting is counted and takes no time."""
-
-    now: int = NOVEMBER
-    waited: list[int] = field(default_factory=list)
-
-    def elapsed(self) -> int:
-        return self.now
-
-    def wall(self) -> int:
-        return self.now
-
-    def wait(self, stop: threading.Event, duration: int) -> bool:
-        self.waited.append(duration)
-        return stop.is_set()
 
 
 def money(

@@ -10,7 +10,8 @@ from exporter.advice.saving import Saving
 from exporter.metrics.table import METRICS
 from exporter.readings import ServerKey
 from exporter.report import BudgetRow, GpuRow, HostSavings, Report, ShareRow
-from tests.web.conftest import DOLLAR, savings
+from tests.kit.units import DOLLAR
+from tests.web.conftest import savings
 
 Lines = Callable[[Report, str], list[str]]
 MakeReport = Callable[..., Report]

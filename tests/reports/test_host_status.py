@@ -12,6 +12,7 @@ from exporter.cost.state import State
 from exporter.report import Build, CommittedTotals, Report, Window
 from exporter.reports.host_status import HostStatus, StatusFormError, as_json, of_daemon, of_ledger, text
 from exporter.web.cost_json import document
+from tests.kit.units import DOLLAR, HOUR
 from tests.web.conftest import make_report
 
 __all__ = ["make_report"]
@@ -148,10 +149,6 @@ def test_a_pipe_gets_every_server() -> None:
     lines = text(of_daemon(big, "x"), None).splitlines()
 
     assert sum(line.startswith("llm/chat-") for line in lines) == 300
-
-
-DOLLAR = 10**12
-HOUR = 3600 * 10**9
 
 
 def of_windows(**windows: Window) -> HostStatus:

@@ -20,22 +20,9 @@ from exporter.reports.correction_proposals import BY_PLACE, NOTHING, proposals
 from exporter.reports.repricing import Correction, Repricing, key, key_day, reason, repricing
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import HardwareMatch
-from tests.reports.test_repricing import (
-    DAY,
-    DOLLAR,
-    GPU,
-    HOUR,
-    NOVEMBER,
-    NOW,
-    OTHER,
-    UTC,
-    RecordedHistory,
-    owned,
-    rented,
-    tariff,
-)
+from tests.kit.units import CENT, DAY, DOLLAR, HOUR, NOVEMBER
+from tests.reports.test_repricing import GPU, NOW, OTHER, UTC, RecordedHistory, owned, rented, tariff
 
-CENT = DOLLAR // 100
 CHAT, SEARCH, UNOWNED = ("chat", "assistants"), ("search", "retrieval"), ("unassigned", "unassigned")
 FIRST_HOUR = NOVEMBER // HOUR
 

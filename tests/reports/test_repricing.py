@@ -27,13 +27,8 @@ from exporter.tariff.terms import (
     RentPrice,
     Retirement,
 )
+from tests.kit.units import DAY, DOLLAR, HOUR, NOVEMBER
 
-SECOND = 10**9
-HOUR = 3600 * SECOND
-DAY = 24 * HOUR
-DOLLAR = 10**12
-NOVEMBER = 1_793_491_200 * SECOND
-"""2026-11-01T00:00:00Z."""
 NOW = NOVEMBER + 24 * DAY
 """2026-11-25T00:00:00Z."""
 UTC = ZoneInfo("UTC")

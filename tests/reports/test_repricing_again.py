@@ -9,13 +9,10 @@ from exporter.ledger.history import GpuOwner
 from exporter.reports.correction_proposals import UNCOMPARABLE, sentences
 from exporter.reports.repricing import Correction, key, posted_corrections, reason, repricing
 from exporter.tariff.terms import Hardware
+from tests.kit.units import CENT, DAY, DOLLAR, HOUR, NOVEMBER
 from tests.reports.test_repricing import (
-    DAY,
-    DOLLAR,
     FLAT,
     GPU,
-    HOUR,
-    NOVEMBER,
     NOW,
     OTHER,
     UTC,
@@ -27,7 +24,6 @@ from tests.reports.test_repricing import (
 )
 
 TENTH, TWENTIETH = NOVEMBER + 9 * DAY, NOVEMBER + 19 * DAY
-CENT = DOLLAR // 100
 FIRST = tariff(rented(("3.60", None), ("2.88", TENTH)))
 """Whose correction of 15 days, 0.72 an hour, is 194.40 for chat and 64.80 for search."""
 

@@ -18,7 +18,7 @@ from exporter.metrics.exposition import TEXT, Exposition, Variant
 from exporter.metrics.process import ProcessMetrics
 from exporter.report import Build, Report, StandardFamily
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND
-from tests.clocks import noon
+from tests.kit.clock import noon
 from tests.rules.dashboard_queries import Check, Samples, queries_by_board, wrong
 from tests.standard_process import standard_process
 

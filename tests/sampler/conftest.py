@@ -4,7 +4,7 @@ import pytest
 
 from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.sampler import Sampler
-from tests.clocks import ManualClock
+from tests.kit.clock import ManualClock
 from tests.sampler.sampler_fixture import (
     FakeEndpoint,
     FakeLedger,

@@ -33,7 +33,7 @@ from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Overhead, Rented, RentPrice
 from exporter.units import NANOSECONDS_PER_SECOND
 from exporter.vendors import NVIDIA
-from tests.clocks import START, ManualClock
+from tests.kit.clock import START, ManualClock
 from tests.standard_process import standard_process
 
 TICK = 10 * NANOSECONDS_PER_SECOND

@@ -11,11 +11,10 @@ from exporter.ledger.ledger import Ledger
 from exporter.report import MonthKey, Report
 from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.sampler import Sampler
-from tests.clocks import START, ManualClock
+from tests.kit.clock import START, ManualClock
+from tests.kit.units import DOLLAR, HOUR
 from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeNvmlSource, FakeProcessMetrics, inline, plan
 
-DOLLAR = 10**12
-HOUR = 3600 * 10**9
 PRODUCT, TEAM = "unassigned", "unassigned"
 NOVEMBER = MonthKey(PRODUCT, TEAM, "configured", "2026-11")
 OCTOBER = MonthKey(PRODUCT, TEAM, "configured", "2026-10")

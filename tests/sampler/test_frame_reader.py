@@ -24,7 +24,7 @@ from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gather, Gathered
 from exporter.sources.pci import DisplayDevices
 from exporter.sources.server import ServerContext
-from tests.clocks import START, ManualClock
+from tests.kit.clock import START, ManualClock
 from tests.sampler.sampler_fixture import CHAT, CONFIG, FakeEndpoint, FakeNvmlSource, inline
 
 BATCH = ServerKey("", "batch")

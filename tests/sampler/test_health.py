@@ -7,7 +7,7 @@ import pytest
 from exporter.readings import FailureReason, SourceHealth
 from exporter.sampler.source_health import Health
 from exporter.sources.gather import Gathered
-from tests.clocks import START
+from tests.kit.clock import START
 from tests.sampler.sampler_fixture import FakeNvmlSource
 
 REFUSED = SourceHealth("pods", up=False, duration=1, reason=FailureReason.FORBIDDEN, expected=False)

@@ -21,8 +21,8 @@ from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.sampler import Sampler
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Overhead, Rented, RentPrice
-from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR
-from tests.clocks import START, ManualClock
+from tests.kit.clock import START, ManualClock
+from tests.kit.units import CENT, HOUR, MINUTE
 from tests.nightly import daily
 from tests.sampler.sampler_fixture import (
     H100,
@@ -34,10 +34,6 @@ from tests.sampler.sampler_fixture import (
     plan,
 )
 
-HOUR = NANOSECONDS_PER_HOUR
-MINUTE = 6 * TICK
-CENT = PICODOLLARS_PER_DOLLAR // 100
-"""What the GPU costs in a tick of 10 s, at 3.60 dollars an hour."""
 NETWORK = Overhead("network", Decimal("0.36"), "hour", "host", "overheads[0]")
 NOTHING = Tariff("host", (), (NETWORK,))
 
@@ -334,7 +330,7 @@ def test_what_a_reload_says_is_what_metering_would_have_posted(daemon: Daemon) -
 CHARGES = """
 import sys
 from pathlib import Path
-from tests.clocks import ManualClock
+from tests.kit.clock import ManualClock
 from tests.sampler.sampler_fixture import TICK
 from tests.sampler.test_late_pricing import Daemon, priced
 

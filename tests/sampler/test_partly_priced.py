@@ -14,12 +14,11 @@ from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.sampler import Sampler
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
-from tests.clocks import START, ManualClock
+from tests.kit.clock import START, ManualClock
+from tests.kit.units import MINUTE
 from tests.sampler.sampler_fixture import TICK, FakeEndpoint, FakeNvmlSource, FakeProcessMetrics, inline, plan
 
 L40S = Gpu("GPU-1", "L40S")
-MINUTE = 6 * TICK
-HOUR = 60 * MINUTE
 SERVERS = Config(servers=(ConfiguredServer("chat", "http://127.0.0.1:8000/metrics", (0, 1)),))
 ALONE = Config(servers=(ConfiguredServer("chat", "http://127.0.0.1:8000/metrics", (0,)),))
 

@@ -23,7 +23,7 @@ from exporter.readings import (
 from exporter.report import Build, CommittedTotals, ConfigRow, Report, Window
 from exporter.sampler.report_builder import ReportContext, build_report
 from exporter.units import PICODOLLARS_PER_DOLLAR
-from tests.clocks import START
+from tests.kit.clock import START
 from tests.sampler.sampler_fixture import CHAT, CONFIG, TARIFF
 
 GB = 10**9

@@ -15,7 +15,7 @@ from exporter.sampler.sampler import Sampler
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Rented, RentPrice
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR
-from tests.clocks import START
+from tests.kit.clock import START
 from tests.sampler.sampler_fixture import (
     CHAT,
     H100,

@@ -16,10 +16,10 @@ from exporter.readings import Holder
 from exporter.report import HostSavings, Report, TickBasis
 from exporter.sampler.savings_review import QUIET_START, SavingsReview
 from tests.cli.test_advise import ARCHIVE, CONFIG, metered
-from tests.ledger.ticks import HOUR, MINUTE, SECOND, StillClock
+from tests.kit.clock import ManualClock, clock_at
+from tests.kit.units import DOLLAR, HOUR, MINUTE, SECOND
 from tests.web.conftest import report
 
-DOLLAR = 10**12
 FIVE = parse(CONFIG.encode())
 """Five dollars a GPU-hour."""
 MUTED = parse(
@@ -54,7 +54,7 @@ class ReviewedHost:
 
     path: Path | None
     now: int
-    clock: StillClock = field(default_factory=lambda: StillClock(MINUTE))
+    clock: ManualClock = field(default_factory=lambda: clock_at(MINUTE))
     threads: Threads = field(default_factory=Threads)
     trimmed: int = 0
     review: SavingsReview = field(init=False)
@@ -277,7 +277,7 @@ def test_a_bug_in_a_review_stops_no_later_one(
 def test_a_ledger_that_is_written_meanwhile(reviewed: ReviewedHost) -> None:
     """The daemon has its own file open: the review reads what the last commit left, and the lock stays."""
     assert reviewed.path is not None
-    running = Ledger.open(reviewed.path, StillClock(reviewed.now))
+    running = Ledger.open(reviewed.path, clock_at(reviewed.now))
     try:
         reviewed.look()
         reviewed.threads.run()

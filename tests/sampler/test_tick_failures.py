@@ -15,7 +15,7 @@ from exporter.readings import MustRestartError, Source
 from exporter.sampler.frame_reader import FrameReader
 from exporter.sampler.sampler import FAILING_MAX, Sampler
 from exporter.sources.gather import Gathered, read_source
-from tests.clocks import ManualClock
+from tests.kit.clock import ManualClock
 from tests.sampler.sampler_fixture import (
     TICK,
     FakeEndpoint,

@@ -20,13 +20,12 @@ from exporter.sampler.sampler import Sampler, SamplerPlan
 from exporter.sources.gather import Gathered, read_source
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
-from exporter.units import NANOSECONDS_PER_HOUR, PICODOLLARS_PER_DOLLAR
+from exporter.units import NANOSECONDS_PER_HOUR
 from exporter.vendors import NVIDIA
-from tests.clocks import START, ManualClock
+from tests.kit.clock import START, ManualClock
+from tests.kit.units import CENT
 from tests.sampler.sampler_fixture import TICK, FakeProcessMetrics
 
-CENT = PICODOLLARS_PER_DOLLAR // 100
-"""What a GPU costs in a tick, at 3.60 dollars an hour."""
 HERE, THERE = "product:aaaa", "product:bbbb"
 POLICY = CostPolicy(
     Tariff("host", (Hardware(HardwareMatch(), Rented((RentPrice(Decimal("3.60")),)), "hardware[0]"),), ())

@@ -12,8 +12,8 @@ from exporter.readings import FailureReason, MustRestartError, QuickSource, Read
 from exporter.sources import gather
 from exporter.sources.gather import WORKERS, Gathered, Gatherer
 from exporter.units import NANOSECONDS_PER_SECOND
-from tests.clocks import ManualClock
 from tests.exporter_threads import ended, running
+from tests.kit.clock import ManualClock
 
 SHORT = NANOSECONDS_PER_SECOND // 20
 LONG = 10 * NANOSECONDS_PER_SECOND

@@ -16,12 +16,11 @@ from exporter.cost.state import State
 from exporter.readings import CounterReading, FailureReason, Peer, QuickSource, ServerKey, ServerReading
 from exporter.sampler.frame_reader import FrameRead, FrameReader
 from exporter.sources.same_server import is_one_process
-from exporter.units import NANOSECONDS_PER_SECOND
-from tests.clocks import START, ManualClock
 from tests.depth import examples
+from tests.kit.clock import START, ManualClock
+from tests.kit.units import SECOND
 from tests.sampler.sampler_fixture import FakeNvmlSource, inline
 
-SECOND = NANOSECONDS_PER_SECOND
 PAGE = Sequence[float]
 """Prompts, generated tokens, and seconds of decoding."""
 

@@ -25,7 +25,7 @@ from exporter.sources.http_client import peer_of
 from exporter.sources.processes.procfs import ListeningSocket
 from exporter.sources.same_server import SameServers, own_listeners, sockets_reached
 from exporter.units import NANOSECONDS_PER_SECOND
-from tests.clocks import START, ManualClock
+from tests.kit.clock import START, ManualClock
 from tests.sampler.sampler_fixture import FakeEndpoint, FakeNvmlSource, inline
 
 VLLM = (

@@ -32,7 +32,7 @@ from exporter.sources.processes import ProcessReading
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Rented, RentPrice
 from exporter.vendors import NVIDIA, Device, GpuVendor
-from tests.clocks import ManualClock
+from tests.kit.clock import ManualClock
 from tests.sampler.sampler_fixture import TICK, FakeNvmlSource, FakeProcessMetrics, inline, plan
 from tests.sources.discovery.builders import api, pod, podded
 from tests.sources.discovery.host import ClusterStub, Processes

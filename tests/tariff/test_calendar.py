@@ -6,9 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.tariff.calendar import day_of, first_instant, month_before, month_of
-
-SECOND = 10**9
-HOUR = 3600 * SECOND
+from tests.kit.units import HOUR, SECOND
 
 
 def instant(text: str) -> int:

@@ -6,8 +6,7 @@ from decimal import Decimal
 import pytest
 
 from exporter.tariff.hosted import HostedPrice, equivalent, is_current
-
-DOLLAR = 10**12
+from tests.kit.units import DOLLAR
 
 
 def test_each_kind_is_paid_at_its_own_price() -> None:

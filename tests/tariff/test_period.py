@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from exporter.tariff.calendar import first_instant, month_of
 from exporter.tariff.period import Period
+from tests.kit.units import HOUR
 
 BERLIN = ZoneInfo("Europe/Berlin")
-HOUR = 3600 * 10**9
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from exporter.tariff.calendar import Month, month_of
 from exporter.tariff.rate import HardwareStatus, Price, Provenance, Rate
 from exporter.tariff.tariff import Tariff, annuity_dollars_per_year
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Overhead, Owned, Rented, RentPrice
+from tests.kit.units import HOUR, SECOND
 
-SECOND = 10**9
-HOUR = 3600 * SECOND
 YEAR_HOURS = 8766
 H100 = Gpu("GPU-a", "NVIDIA H100 80GB HBM3")
 L4 = Gpu("GPU-b", "NVIDIA L4")

@@ -19,9 +19,9 @@ from exporter.tariff.quotes import NoQuote, Quote
 from exporter.tariff.rate import Derivation, Price, Provenance
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Overhead, Rented, RentPrice
+from tests.kit.units import HOUR
 from tests.nightly import daily
 
-HOUR = 3600 * 10**9
 NOW = 1_795_564_800 * 10**9
 MONTH = month_of(NOW, ZoneInfo("UTC"))
 H100 = Gpu("GPU-a", "NVIDIA H100 80GB HBM3")

@@ -64,15 +64,11 @@ from exporter.web.access import Access
 from exporter.web.limits import WebLimits
 from exporter.web.server import WebServer
 from tests.cost.readings import cost_policy, rent
+from tests.kit.units import DECEMBER, DOLLAR, HOUR, NOVEMBER, SECOND
 from tests.standard_process import standard_process
 from tests.web.certificates import request
 
-SECOND = 10**9
-HOUR = 3600 * SECOND
-DOLLAR = 10**12
 NOON = 1_795_521_600 * SECOND  # 2026-11-24T12:00:00Z
-DECEMBER = 1_796_083_200 * SECOND  # 2026-12-01T00:00:00Z
-NOVEMBER = 1_793_491_200 * SECOND  # 2026-11-01T00:00:00Z
 JULY = 1_785_369_600 * SECOND  # 2026-07-30T00:00:00Z
 
 A = Gpu("GPU-aaaa", "NVIDIA H100 80GB HBM3")

@@ -36,15 +36,15 @@ from exporter.tariff.calendar import Month
 from exporter.tariff.rate import PriceBasis, Provenance
 from exporter.units import Picodollars, dollars
 from exporter.web.page import explanation, page
+from tests.kit.units import CENT, DECEMBER, HOUR, NOVEMBER, SECOND
 from tests.web import conftest as host
-from tests.web.conftest import DECEMBER, DOLLAR, HOUR, NOON, NOVEMBER, SECOND, UNALLOCATED_OWNER
+from tests.web.conftest import NOON, UNALLOCATED_OWNER
 from tests.web.test_page import HOSTILE
 
 BUILD: Final = Build("0.1.0", "9e3d667", "3.11.7")
 TICK: Final = 1000 * SECOND
 """The time of their reports since boot."""
 
-CENT: Final = DOLLAR // 100
 RENT: Final = 250 * CENT
 STORAGE: Final = 10 * CENT
 HOURLY: Final = RENT + STORAGE

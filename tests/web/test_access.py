@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from exporter.config import ConfigError
+from tests.kit.units import SECOND
 from tests.web.certificates import Authority, first_bytes, request
 from tests.web.test_passwords import basic, hashed
 
 Serve = Callable[..., Any]
 
-SECOND = 10**9
 TLS = "tls_server_config: {cert_file: server.pem, key_file: server.key}\n"
 NOT_RELOADED = "web configuration reload failed; keeping the previous one"
 

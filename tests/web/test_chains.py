@@ -24,7 +24,8 @@ from exporter.report import ServerOwner, Window
 from exporter.tariff.hosted import HostedPrice
 from exporter.web import explanation
 from exporter.web.page import explanation_text
-from tests.cost.readings import DOLLAR, HOUR, START, cost_policy, overhead, rent
+from tests.cost.readings import START, cost_policy, overhead, rent
+from tests.kit.units import DOLLAR, HOUR
 
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 EMBED = CostOwner("search", "retrieval", "", "embed", "bge")

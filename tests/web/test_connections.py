@@ -12,12 +12,12 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.web.limits import WebLimits
 from exporter.web.listener import Listener, Waiting
-from tests.clocks import noon
 from tests.exporter_threads import ended, running
+from tests.kit.clock import noon
+from tests.kit.units import MILLISECOND
 
 Serve = Callable[..., Any]
 
-MILLISECOND = 10**6
 QUICK = WebLimits(request=200 * MILLISECOND, idle=200 * MILLISECOND, admission=5000 * MILLISECOND)
 GET = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /-/reload HTTP/1.1\r\nHost: x\r\n"

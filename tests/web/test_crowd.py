@@ -10,12 +10,12 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.web.limits import WebLimits
 from exporter.web.listener import Listener, network
+from tests.kit.units import SECOND
 from tests.nightly import daily
 from tests.web.slow_clients import KINDS, Crowd, answered_within, descriptors
 
 Serve = Callable[..., Any]
 
-SECOND = 10**9
 SECONDS = 60
 """Beside other tests. Within a second is what the end-to-end tests ask of a daemon, beside nothing."""
 

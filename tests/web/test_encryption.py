@@ -14,11 +14,11 @@ from exporter.clock import SystemClock
 from exporter.config import ConfigError
 from exporter.web import tls
 from exporter.web.limits import WebLimits
+from tests.kit.units import MILLISECOND
 from tests.web.certificates import Authority, Pair, request
 
 Serve = Callable[..., Any]
 
-MILLISECOND = 10**6
 QUICK = WebLimits(request=200 * MILLISECOND, idle=200 * MILLISECOND, admission=5000 * MILLISECOND)
 REQUIRED = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n"
 OPTIONAL = "  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: ca.pem\n"

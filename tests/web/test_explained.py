@@ -16,22 +16,11 @@ from exporter.report import Build, Report, TickBasis
 from exporter.web import explanation, page
 from exporter.web.explanation import explain_server as explained_by_the_page
 from tests.cost.readings import cost_policy, rent
-from tests.ledger.ticks import (
-    CHAT,
-    GPU_0,
-    HOUR,
-    MINUTE,
-    NOVEMBER,
-    SEARCH,
-    StillClock,
-    accrued,
-    money,
-    tick,
-    tokens,
-)
+from tests.kit.clock import ManualClock, clock_at
+from tests.kit.units import DOLLAR, HOUR, MINUTE, NOVEMBER
+from tests.ledger.ticks import CHAT, GPU_0, SEARCH, accrued, money, tick, tokens
 
 MakeReport = Callable[..., Report]
-DOLLAR = 10**12
 NOON = NOVEMBER + 12 * HOUR
 BUILD = Build("0.1.0", "9e3d667", "3.11.7")
 CONFIG = "hardware:\n  - {match: {gpu_model: '*'}, rented: {dollars_per_gpu_hour: 2.50}}\n"
@@ -52,9 +41,9 @@ def minute(number: int) -> Any:
 
 
 @pytest.fixture
-def ledger_files(tmp_path: Path) -> Iterator[tuple[Path, Ledger, StillClock]]:
+def ledger_files(tmp_path: Path) -> Iterator[tuple[Path, Ledger, ManualClock]]:
     """70 minutes of two servers, in a ledger that a daemon holds open at 13:10:30."""
-    path, clock = tmp_path / "ledger.db", StillClock(NOON + 70 * MINUTE + MINUTE // 2)
+    path, clock = tmp_path / "ledger.db", clock_at(NOON + 70 * MINUTE + MINUTE // 2)
     ledger = Ledger.open(path, clock)
     ticks = [minute(number) for number in range(1, 71)]
     for count, each in enumerate(ticks, 1):
@@ -63,7 +52,7 @@ def ledger_files(tmp_path: Path) -> Iterator[tuple[Path, Ledger, StillClock]]:
     ledger.close()
 
 
-def report(ledger_files: tuple[Path, Ledger, StillClock], make_report: MakeReport) -> Report:
+def report(ledger_files: tuple[Path, Ledger, ManualClock], make_report: MakeReport) -> Report:
     """What the daemon would publish of these books."""
     _, ledger, clock = ledger_files
     return make_report(
@@ -77,7 +66,9 @@ def report(ledger_files: tuple[Path, Ledger, StillClock], make_report: MakeRepor
 
 
 def test_page_and_verb_tell_the_same(
-    ledger_files: tuple[Path, Ledger, StillClock], make_report: MakeReport, capsys: pytest.CaptureFixture[str]
+    ledger_files: tuple[Path, Ledger, ManualClock],
+    make_report: MakeReport,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """To the last digit: the page's explanation as JSON is what the verb prints of the daemon's file."""
     path, _, clock = ledger_files
@@ -99,7 +90,7 @@ def test_page_and_verb_tell_the_same(
 
 
 def test_the_page_shows_its_numbers(
-    ledger_files: tuple[Path, Ledger, StillClock], make_report: MakeReport
+    ledger_files: tuple[Path, Ledger, ManualClock], make_report: MakeReport
 ) -> None:
     """60 minutes at 3 dollars, 2.4 million tokens: 180 dollars are 75 a million; a third of them was idle."""
     body = page.explanation(report(ledger_files, make_report), 1000 * 10**9, "llm%2Fchat-8b", BUILD)
@@ -117,7 +108,7 @@ def test_the_page_shows_its_numbers(
 
 
 def test_who_is_known_and_cost_nothing_is_explained(
-    ledger_files: tuple[Path, Ledger, StillClock], make_report: MakeReport
+    ledger_files: tuple[Path, Ledger, ManualClock], make_report: MakeReport
 ) -> None:
     """A server of this tick has an explanation, also before its first minute; nobody else has."""
     young = make_report(totals=ledger_files[1].totals(ledger_files[2].now, ("2026-11",)))
@@ -143,7 +134,9 @@ def test_without_books_there_is_nothing_to_explain(make_report: MakeReport) -> N
 
 
 def test_who_served_nothing_in_the_time_is_told_since_when(
-    ledger_files: tuple[Path, Ledger, StillClock], make_report: MakeReport, capsys: pytest.CaptureFixture[str]
+    ledger_files: tuple[Path, Ledger, ManualClock],
+    make_report: MakeReport,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """An hour and a half on without a token: the last one moved at 13:10. Verb, page and JSON say so."""
     path, ledger, clock = ledger_files

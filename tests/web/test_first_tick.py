@@ -10,9 +10,9 @@ import pytest
 from exporter.report import Build, MonthKey, RecentHistory, Report
 from exporter.web.page import page
 from exporter.web.wording import ABSENT
+from tests.kit.units import SECOND
 
 BUILD = Build("0.1.0", "9e3d667", "3.11.7")
-SECOND = 10**9
 TICK = 1000 * SECOND
 """The report's; the next one is ten seconds after it."""
 

@@ -12,12 +12,12 @@ from exporter.report import Build, Hour, MonthKey, RecentHistory, Report
 from exporter.web.cost_json import document
 from exporter.web.page import page
 from exporter.web.summary import summarize
-from tests.web.conftest import DOLLAR, HOUR, NOON, history
+from tests.kit.units import DOLLAR, HOUR, SECOND
+from tests.web.conftest import NOON, history
 
 MakeReport = Callable[..., Report]
 
 BUILD = Build("0.1.0", "9e3d667", "3.11.7")
-SECOND = 10**9
 NOW = 1000 * SECOND
 OLD = 1031 * SECOND
 

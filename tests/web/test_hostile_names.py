@@ -19,12 +19,12 @@ from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.metrics.exposition import OPENMETRICS, TEXT, Exposition, Format, Variant
 from exporter.readings import LABEL_CHARACTERS, ServerKey, ServerReading, label
 from exporter.report import Build, MonthKey, Report
+from tests.kit.units import DOLLAR
 from tests.web.test_page import HOSTILE
 
 MakeReport = Callable[..., Report]
 
 BUILD = Build("0.1.0", "9e3d667", "3.11.7")
-DOLLAR = 10**12
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -17,7 +17,8 @@ from exporter.web.cost_json import document
 from exporter.web.page import page
 from exporter.web.summary import summarize
 from exporter.web.wording import ABSENT
-from tests.web.conftest import DECEMBER, DOLLAR, HOUR, NOON, NOVEMBER
+from tests.kit.units import DAY, DECEMBER, DOLLAR, HOUR, NOVEMBER
+from tests.web.conftest import NOON
 from tests.web.test_page import Reader
 
 MakeReport = Callable[..., Report]
@@ -25,7 +26,6 @@ MakeReport = Callable[..., Report]
 BUILD = Build("0.1.0", "9e3d667", "3.11.7")
 NOW = 1000 * 10**9
 OLD = 1031 * 10**9
-DAY = 24 * HOUR
 CELL = MonthKey("search", "retrieval", "configured", "2026-11")
 
 

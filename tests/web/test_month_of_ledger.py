@@ -12,7 +12,9 @@ from exporter.report import Report
 from exporter.units import dollars
 from exporter.web.month import month_line, month_to_date
 from exporter.web.summary import UTC
-from tests.ledger.ticks import HOUR, MINUTE, NOVEMBER, StillClock, accrued, money, tick
+from tests.kit.clock import clock_at
+from tests.kit.units import HOUR, MINUTE, NOVEMBER
+from tests.ledger.ticks import accrued, money, tick
 
 MakeReport = Callable[..., Report]
 
@@ -31,7 +33,7 @@ TICKS = [
 def ledger(tmp_path: Path) -> Iterator[tuple[Path, Ledger]]:
     """The ledger of these ticks, and its file."""
     path = tmp_path / "ledger.db"
-    ledger = Ledger.open(path, StillClock(NOW))
+    ledger = Ledger.open(path, clock_at(NOW))
     for number, each in enumerate(TICKS, start=1):
         ledger.post(each, accrued(*TICKS[:number]))
     yield path, ledger

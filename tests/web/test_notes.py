@@ -21,12 +21,12 @@ from exporter.tariff.terms import Retirement
 from exporter.web.cost_json import document
 from exporter.web.page import page
 from exporter.web.wording import price_line
+from tests.kit.units import SECOND
 from tests.web.conftest import CHAT, UNALLOCATED_OWNER
 
 MakeReport = Callable[..., Report]
 
 BUILD = Build("0.1.0", "9e3d667", "3.11.7")
-SECOND = 10**9
 NOW = 1000 * SECOND
 OLD = 1031 * SECOND
 ELEVEN = 1_795_518_000 * SECOND  # 2026-11-24T11:00:00Z

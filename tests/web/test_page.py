@@ -30,11 +30,11 @@ from exporter.report import (
 )
 from exporter.web.cost_json import document
 from exporter.web.page import HEADERS, explanation, page
+from tests.kit.units import SECOND
 
 MakeReport = Callable[..., Report]
 
 BUILD = Build("0.1.0", "9e3d667", "3.11.7")
-SECOND = 10**9
 NOW = 1000 * SECOND
 OLD = 1031 * SECOND
 NOON = 1_795_521_600 * SECOND  # 2026-11-24T12:00:00Z

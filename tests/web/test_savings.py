@@ -11,7 +11,8 @@ from exporter.readings import ServerKey
 from exporter.report import HostSavings, Report
 from exporter.web.cost_json import document
 from exporter.web.page import page
-from tests.web.conftest import DOLLAR, NOON, savings
+from tests.kit.units import DOLLAR
+from tests.web.conftest import NOON, savings
 from tests.web.test_page import BUILD, HOSTILE, NOW, OLD, Reader
 
 MakeReport = Callable[..., Report]

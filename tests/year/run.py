@@ -28,10 +28,10 @@ from exporter.report import CommittedTotals
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Electricity, Hardware, HardwareMatch, Overhead, Owned, Rented, RentPrice
 from exporter.units import Instant, Nanoseconds
+from tests.kit.units import SECOND
 from tests.year import events
 from tests.year.events import YearTick
 
-SECOND = 10**9
 MACHINE = "installation:year"
 GPUS = [
     Gpu(f"GPU-{n}", "NVIDIA H100 80GB HBM3" if n not in events.OWNED else "NVIDIA A100-SXM4-80GB")

@@ -17,11 +17,11 @@ from tests.e2e.fleet.compression import rule_files
 from tests.e2e.fleet.history import Sample, blocks
 from tests.e2e.fleet.programs import FleetPrometheus
 from tests.e2e.fleet.test_books import END, MONTH, NOW, START
+from tests.kit.units import SECOND
 
 pytestmark = [pytest.mark.xdist_group("fleet-books"), pytest.mark.timeout(300)]
 
 HOUR, DAY = 3600, 86_400
-SECOND = 10**9
 DEAD, LIVE = "11111111-dead", "00000000-live"
 
 

@@ -12,16 +12,9 @@ from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
+from tests.kit.units import DAY, HOUR, NOVEMBER, OCTOBER
 
 INVOICES = Path(__file__).parents[1] / "invoices"
-DOLLAR = 10**12
-CENT = 10**10
-SECOND = 10**9
-HOUR = 3600 * SECOND
-DAY = 24 * HOUR
-NOVEMBER = 1_793_491_200 * SECOND
-"""2026-11-01T00:00:00Z."""
-OCTOBER = NOVEMBER - 31 * DAY
 UTC = ZoneInfo("UTC")
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 OWNER = ServerOwner("chat", "assistants", "llm", "chat-8b")

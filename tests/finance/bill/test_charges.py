@@ -6,12 +6,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from exporter.finance.bill.charges import calendar_day, moment, money, period
+from tests.kit.units import HOUR, NOVEMBER
 
 UTC = ZoneInfo("UTC")
-SECOND = 10**9
-HOUR = 3600 * SECOND
-NOVEMBER = 1_793_491_200 * SECOND
-"""2026-11-01T00:00:00Z."""
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,8 @@ from exporter.finance.bill.host_bill import month_billed, read_invoice
 from exporter.finance.bill.host_comparison import Suggestion, reconcile
 from exporter.report import ServerOwner
 from tests.finance.bill.bills import (
-    CENT,
-    DAY,
-    DOLLAR,
     HEADER,
-    HOUR,
     INVOICES,
-    NOVEMBER,
     SEARCH,
     UTC,
     adjustment,
@@ -28,6 +23,7 @@ from tests.finance.bill.bills import (
     sums,
     usage,
 )
+from tests.kit.units import CENT, DAY, DOLLAR, HOUR, NOVEMBER
 
 P5 = "i-0a1b2c3d4e5f67890"
 BERLIN = ZoneInfo("Europe/Berlin")

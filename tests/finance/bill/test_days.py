@@ -7,27 +7,12 @@ import pytest
 
 from exporter.finance.bill.bill_file import Reading
 from exporter.finance.bill.host_comparison import Suggestion, hours_wanted, reconcile
-from tests.finance.bill.bills import (
-    DAY,
-    DOLLAR,
-    HEADER,
-    HOUR,
-    NOVEMBER,
-    OCTOBER,
-    UTC,
-    bill,
-    by_utc,
-    ledger_month,
-    named,
-    sums,
-    usage,
-)
+from tests.finance.bill.bills import HEADER, UTC, bill, by_utc, ledger_month, named, sums, usage
+from tests.kit.units import DAY, DECEMBER, DOLLAR, HOUR, NOVEMBER, OCTOBER
 
 P5 = "i-0a1b2c3d4e5f67890"
 BERLIN = ZoneInfo("Europe/Berlin")
 LOS_ANGELES = ZoneInfo("America/Los_Angeles")
-DECEMBER = NOVEMBER + 30 * DAY
-"""When hours of October may be gone."""
 
 
 def test_days_that_the_bill_is_not_about_are_left_out(tmp_path: Path) -> None:

@@ -11,9 +11,8 @@ from exporter.finance.bill.fleet_bill import BilledMachine, FleetBill, read_flee
 from exporter.tariff.period import Period
 from tests.finance.bill.bills import UTC
 from tests.finance.fleet.aws_bill import PLAN, Row, covered, instance, row, written
-from tests.finance.fleet.host_months import DOLLAR, HOUR
+from tests.kit.units import DOLLAR, HOUR
 
-CENT = DOLLAR // 100
 MACHINES = {"i-0aaa": 0, "i-0bbb": 1}
 
 

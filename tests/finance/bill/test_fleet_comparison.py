@@ -18,7 +18,8 @@ from exporter.finance.fleet.record import HostMonth, HostName, combine
 from exporter.tariff.period import Period
 from tests.finance.bill.bills import UTC
 from tests.finance.fleet.aws_bill import PLAN, Row, instance, row, written
-from tests.finance.fleet.host_months import CHAT, DOLLAR, HOUR, LENGTH, NOVEMBER, host_month, with_adjustment
+from tests.finance.fleet.host_months import CHAT, LENGTH, host_month, with_adjustment
+from tests.kit.units import DOLLAR, HOUR, NOVEMBER
 
 COMPONENTS = frozenset({"rent"})
 NOW = NOVEMBER + 24 * HOUR

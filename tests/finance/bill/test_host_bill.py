@@ -10,7 +10,8 @@ from exporter.finance.bill import host_bill as invoices
 from exporter.finance.bill.bill_file import Reading, matches
 from exporter.finance.bill.charges import InvoiceCharge, InvoiceError, InvoicePeriod
 from exporter.finance.bill.host_bill import Counted, Invoice, Metered, read_invoice
-from tests.finance.bill.bills import CENT, DOLLAR, HEADER, HOUR, INVOICES, UTC, bill, usage
+from tests.finance.bill.bills import HEADER, INVOICES, UTC, bill, usage
+from tests.kit.units import CENT, DOLLAR, HOUR
 
 P5 = "i-0a1b2c3d4e5f67890"
 

@@ -11,10 +11,7 @@ from exporter.finance.bill.host_bill import InvoiceSums, Metered, MeterKey, Usag
 from exporter.ledger.history import HistorySums
 from exporter.readings import Gpu
 from exporter.report import ServerOwner
-
-DOLLAR = 10**12
-HOUR = 3600 * 10**9
-DAY = 24 * HOUR
+from tests.kit.units import DAY, DOLLAR, HOUR
 
 
 def book(

@@ -11,19 +11,8 @@ from exporter.finance.bill.differences import KINDS
 from exporter.finance.bill.host_bill import read_invoice
 from exporter.finance.bill.host_comparison import Reconciliation, reconcile
 from exporter.finance.bill.host_sheet import WORDS, as_json, as_text
-from tests.finance.bill.bills import (
-    CENT,
-    DAY,
-    DOLLAR,
-    HEADER,
-    HOUR,
-    INVOICES,
-    UTC,
-    bill,
-    ledger_month,
-    sums,
-    usage,
-)
+from tests.finance.bill.bills import HEADER, INVOICES, UTC, bill, ledger_month, sums, usage
+from tests.kit.units import CENT, DAY, DOLLAR, HOUR
 
 P5 = "i-0a1b2c3d4e5f67890"
 

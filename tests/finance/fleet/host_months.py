@@ -9,14 +9,8 @@ from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
+from tests.kit.units import HOUR, NOVEMBER, OCTOBER, SECOND
 
-SECOND = 10**9
-HOUR = 3600 * SECOND
-DOLLAR = 10**12
-OCTOBER = 1_790_812_800 * SECOND
-"""2026-10-01T00:00:00Z."""
-NOVEMBER = 1_793_491_200 * SECOND
-"""2026-11-01T00:00:00Z."""
 LENGTH = 744 * HOUR
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 EMBED = CostOwner("search", "retrieval", "llm", "embed", "bge")

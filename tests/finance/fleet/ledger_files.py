@@ -3,7 +3,6 @@
 import contextlib
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,23 +18,9 @@ from exporter.cost.postings import (
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
-from tests.finance.fleet.host_months import CHAT, HOUR, LENGTH, OCTOBER, SECOND
-
-
-@dataclass
-class SetClock:
-    """A clock that a test sets."""
-
-    now: int = OCTOBER
-
-    def elapsed(self) -> int:
-        return self.now
-
-    def wall(self) -> int:
-        return self.now
-
-    def wait(self, _stop: object, _duration: int) -> bool:
-        return True
+from tests.finance.fleet.host_months import CHAT, LENGTH
+from tests.kit.clock import clock_at
+from tests.kit.units import HOUR, OCTOBER, SECOND
 
 
 class MeteredHost:
@@ -44,7 +29,7 @@ class MeteredHost:
     def __init__(self, path: Path, gpu: str = "GPU-0", *, zone: str = "UTC", model: str = "H100") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.gpu, self.zone = path, Gpu(gpu, model), zone
-        self.clock = SetClock()
+        self.clock = clock_at(OCTOBER)
         self.ledger = Ledger.open(path, self.clock)
         self.posted = 0
 

@@ -27,8 +27,8 @@ from exporter.cost.postings import (
 )
 from exporter.cost.state import State
 from exporter.readings import Gpu
-from tests.finance.fleet.host_months import HOUR, SECOND
 from tests.finance.fleet.ledger_files import MeteredHost
+from tests.kit.units import HOUR, SECOND
 
 SEPTEMBER, OCTOBER = date(2026, 9, 1), date(2026, 10, 1)
 END = date(2026, 11, 1)

@@ -25,10 +25,9 @@ from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import GpuOwner, HistorySums, MonthRecord
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
+from tests.kit.units import NOVEMBER
 
 DOLLAR, HOUR = 10**12, 3600 * 10**9
-NOVEMBER = 1_793_491_200 * 10**9
-"""2026-11-01T00:00:00Z."""
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", 'llama "8b"')
 RANKING = CostOwner("search", "ranking", "", "rank", "bge")
 GPU_0 = Gpu("GPU-0", "H100")

@@ -15,7 +15,7 @@ from exporter.finance.statements import (
 )
 from exporter.tariff.period import Period
 from exporter.units import PICODOLLARS_PER_DOLLAR
-from tests.finance.fleet.host_months import HOUR, OCTOBER
+from tests.kit.units import HOUR, OCTOBER
 
 
 def test_spot_nodes_add_up_to_what_was_posted(tmp_path: Path) -> None:

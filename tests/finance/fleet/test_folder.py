@@ -16,8 +16,8 @@ from exporter.finance.fleet.record import FleetMonth, combine
 from exporter.ledger.history import FAMILIES
 from exporter.ledger.reader import LedgerReader
 from exporter.tariff.period import Period
-from tests.finance.fleet.host_months import DOLLAR, HOUR, NOVEMBER, OCTOBER
 from tests.finance.fleet.ledger_files import MeteredHost, october
+from tests.kit.units import DOLLAR, HOUR, NOVEMBER, OCTOBER
 
 MONTH = Period.named("2026-10")
 LATER = NOVEMBER + 10 * HOUR

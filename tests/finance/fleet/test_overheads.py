@@ -18,7 +18,8 @@ from exporter.finance.fleet.overheads import (
 )
 from exporter.tariff.period import Period
 from exporter.tariff.terms import Overhead
-from tests.finance.fleet.host_months import CHAT, DOLLAR, EMBED, HOUR, NOVEMBER, OCTOBER
+from tests.finance.fleet.host_months import CHAT, EMBED
+from tests.kit.units import DOLLAR, HOUR, NOVEMBER, OCTOBER
 
 UTC = ZoneInfo("UTC")
 STAFF = Overhead("staff", Decimal(536_000), "year", "fleet", "ice.yaml:3")

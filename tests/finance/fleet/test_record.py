@@ -15,18 +15,8 @@ from exporter.finance.fleet.record import (
     combine,
 )
 from exporter.finance.statements import MONTH_BYS, UnknownMonthError, month_statement
-from tests.finance.fleet.host_months import (
-    CHAT_CELL,
-    DOLLAR,
-    EMBED_CELL,
-    HOUR,
-    LENGTH,
-    NOVEMBER,
-    OCTOBER,
-    SECOND,
-    host_month,
-    with_adjustment,
-)
+from tests.finance.fleet.host_months import CHAT_CELL, EMBED_CELL, LENGTH, host_month, with_adjustment
+from tests.kit.units import DOLLAR, HOUR, NOVEMBER, OCTOBER, SECOND
 
 LATER = NOVEMBER + 10 * HOUR
 

@@ -11,9 +11,10 @@ from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from exporter.cli import main
 from exporter.finance.fleet.closed_month import document, read_closed_month
 from exporter.ledger.history import FAMILIES
-from tests.finance.fleet.host_months import DOLLAR, HOUR, LENGTH, OCTOBER, host_month
+from tests.finance.fleet.host_months import LENGTH, host_month
 from tests.finance.fleet.ledger_files import MeteredHost, october
 from tests.finance.fleet.test_closed_month import closed, host
+from tests.kit.units import DOLLAR, HOUR, OCTOBER
 
 SCHEMA = json.loads(
     (Path(__file__).parents[3] / "docs" / "statement.schema.json").read_text(encoding="utf-8")

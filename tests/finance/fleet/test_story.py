@@ -22,7 +22,6 @@ from exporter.cli import main
 from exporter.finance.facts import ADJUSTED
 from exporter.finance.fleet.closed_month import read_closed_month
 from exporter.ledger.adjustments import COMPONENT
-from tests.finance.fleet.ledger_files import SetClock
 from tests.finance.fleet.story_fleet import (
     CORRECTIONS,
     CREDIT,
@@ -41,6 +40,7 @@ from tests.finance.fleet.story_fleet import (
     picodollars,
     reckoned,
 )
+from tests.kit.clock import clock_at
 from tests.nightly import daily
 
 Sums = dict[Key, int]
@@ -118,7 +118,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     with pytest.MonkeyPatch.context() as patch:
         story = Story(tmp_path_factory.mktemp("story"))
         for module in ("report", "explain"):
-            patch.setattr(f"exporter.cli.{module}.SystemClock", lambda: SetClock(story.now))
+            patch.setattr(f"exporter.cli.{module}.SystemClock", lambda: clock_at(story.now))
         begun = {usage.host for usage in PLAN if usage.first < date(2026, 10, 2)}
         hosts = {name: StoryHost(story.fleet, name) for name in HOSTS if name in begun}
         for host in hosts.values():

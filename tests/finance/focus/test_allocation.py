@@ -15,9 +15,8 @@ from exporter.finance.focus.charges import RATIO_PARTS, ChargePeriod, FocusCharg
 from exporter.finance.focus.dataset import FocusForm, rows
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.report import ServerOwner
+from tests.kit.units import DOLLAR, HOUR
 
-DOLLAR = 10**12
-HOUR = 3600 * 10**9
 UTC = ZoneInfo("UTC")
 DAY = ChargePeriod(0, 24 * HOUR)
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")

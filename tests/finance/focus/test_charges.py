@@ -26,10 +26,8 @@ from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import UNCOUNTED, Gpu
 from exporter.report import MonthKey, ServerOwner
 from exporter.tariff.period import Period
+from tests.kit.units import DOLLAR, HOUR, SECOND
 
-DOLLAR = 10**12
-HOUR = 3600 * 10**9
-SECOND = 10**9
 UTC = ZoneInfo("UTC")
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 EMBED = CostOwner("search", "retrieval", "", "embed", "")

@@ -31,10 +31,9 @@ from exporter.ledger.adjustments import Adjustment
 from exporter.ledger.history import HistorySums, MonthRecord
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
+from tests.kit.units import DOLLAR, HOUR
 
 NAMES = ("Product", "Team", "Namespace", "Server", "Model")
-DOLLAR = 10**12
-HOUR = 3600 * 10**9
 UTC = ZoneInfo("UTC")
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 OWNER = ServerOwner("chat", "assistants", "llm", "chat-8b")

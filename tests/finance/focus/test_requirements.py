@@ -28,9 +28,8 @@ from tests.finance.focus.requirements import (
     parsed,
     split_breaches,
 )
+from tests.kit.units import DOLLAR, HOUR
 
-DOLLAR = 10**12
-HOUR = 3600 * 10**9
 ZONE = ZoneInfo("America/New_York")
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 EMBED = CostOwner("search", "retrieval", "", "embed", "")

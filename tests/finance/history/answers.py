@@ -8,7 +8,7 @@ import httpx
 
 from exporter.config.http_client import HttpClientConfig
 from exporter.finance.prometheus.client import PrometheusClient
-from tests.clocks import ManualClock
+from tests.kit.clock import ManualClock
 
 PATIENCE_SECONDS = 30
 

@@ -12,8 +12,8 @@ from exporter.finance.history.hourly import Chunk, EngineHours, GpuHours, PageCo
 from exporter.finance.history.past_host import PastHost
 from exporter.finance.history.reckoning import Reckoning
 from exporter.finance.history.survey import Survey, target_of
+from tests.kit.units import DOLLAR, HOUR
 
-HOUR = 3600 * 10**9
 NOVEMBER = 1_793_491_200 // 3600
 """The hour, since 1970, in which November 2026 begins in UTC."""
 
@@ -21,7 +21,6 @@ PRICES = """\
 hardware:
   - {match: {gpu_model: "H100"}, rented: {dollars_per_gpu_hour: 2}}
 """
-DOLLAR = 10**12
 
 
 def configured(folder: Path, text: str = PRICES) -> Config:

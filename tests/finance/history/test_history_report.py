@@ -10,7 +10,8 @@ import pytest
 
 from exporter.finance.history.history_report import CSV_COLUMNS, sheet
 from exporter.finance.history.past_answer import HistorySource, PastAnswer, answer
-from tests.finance.history.chunks import HOUR, NOVEMBER, PRICES, HourlyFleet, configured
+from tests.finance.history.chunks import NOVEMBER, PRICES, HourlyFleet, configured
+from tests.kit.units import HOUR
 
 CHAT = {"exported_namespace": "llm", "exported_pod": "chat-0"}
 PROMPT, GENERATION = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"

@@ -8,9 +8,8 @@ from exporter.finance.history.hourly import Chunk, GpuHours, column
 from exporter.finance.history.kube_state import NodeKey, PodName
 from exporter.finance.history.survey import GpuSeries
 from exporter.readings import Gpu
+from tests.kit.units import HOUR, MINUTE
 
-MINUTE = 60 * 10**9
-HOUR = 60 * MINUTE
 FIRST = 495_000
 """The first hour of the chunk; the column before it is of the hour before."""
 

@@ -17,8 +17,8 @@ from exporter.finance.history.kube_state import NodeKey
 from exporter.finance.history.survey import EngineTarget, Survey, SurveyReader
 from tests.finance.history.answers import FakePrometheus, Values
 from tests.finance.history.chunks import PRICES, configured
+from tests.kit.units import HOUR
 
-HOUR = 3600 * 10**9
 FIRST = 495_000
 
 Key = frozenset[tuple[str, str]]

@@ -19,9 +19,9 @@ from exporter.finance.history.past_records import NAMES, PREFIX, PastRecords, Se
 from exporter.finance.history.reckoning import HourFact, Reckoning
 from exporter.finance.prometheus.client import PrometheusClient, QuerySample, QuerySeries
 from exporter.readings import HostLocation
-from tests.finance.history.chunks import DOLLAR, HOUR, NOVEMBER, PRICES, HourlyFleet, configured
+from tests.finance.history.chunks import NOVEMBER, PRICES, HourlyFleet, configured
+from tests.kit.units import DOLLAR, HOUR, SECOND
 
-SECOND = 10**9
 ROOT = Path(__file__).parents[3]
 CHAT = {"exported_namespace": "llm", "exported_pod": "chat-0"}
 LINE = re.compile(r"(?P<name>[a-z0-9_:]+)\{(?P<labels>.*)\} (?P<value>\S+) (?P<at>\d+)")

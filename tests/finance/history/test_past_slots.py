@@ -7,7 +7,8 @@ import pytest
 
 from exporter.finance.history.kube_state import NodeKey
 from exporter.finance.history.past_answer import HistorySource, answer
-from tests.finance.history.chunks import HOUR, NOVEMBER, PRICES, HourlyFleet, by_month, configured, money
+from tests.finance.history.chunks import NOVEMBER, PRICES, HourlyFleet, by_month, configured, money
+from tests.kit.units import HOUR
 
 PROMPT, GENERATION = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
 POD = {"namespace": "llm", "pod": "chat-0", "instance": "10.1.0.7:8000"}

@@ -9,8 +9,6 @@ from exporter.finance.history.kube_state import LabelTime, NodeKey, PodName
 from exporter.finance.history.reckoning import Reckoning
 from exporter.finance.history.survey import TargetKey
 from tests.finance.history.chunks import (
-    DOLLAR,
-    HOUR,
     NOVEMBER,
     PRICES,
     HourlyFleet,
@@ -20,6 +18,7 @@ from tests.finance.history.chunks import (
     phases,
     tokens,
 )
+from tests.kit.units import DOLLAR, HOUR
 
 PROMPT, GENERATION = "vllm:prompt_tokens_total", "vllm:generation_tokens_total"
 POD = {"namespace": "llm", "pod": "chat-0", "instance": "10.1.0.7:8000"}

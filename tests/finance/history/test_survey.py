@@ -12,8 +12,8 @@ from exporter.finance.history.survey import EngineTarget, Survey, SurveyReader, 
 from exporter.readings import ServerKey
 from tests.finance.history.answers import FakePrometheus
 from tests.finance.history.chunks import configured
+from tests.kit.units import HOUR
 
-HOUR = 3600 * 10**9
 DCGM = {
     "__name__": "DCGM_FI_DEV_GPU_UTIL",
     "UUID": "GPU-5f0c0a3e-0000-4000-8000-000000000001",

@@ -27,7 +27,8 @@ from exporter.finance.options.advice_report import (
     text,
 )
 from exporter.readings import ServerKey
-from tests.advice.savings_examples import ARCHIVE, CHAT, DOLLAR, FREE, HOUR, MONDAY
+from tests.advice.savings_examples import ARCHIVE, CHAT, FREE, MONDAY
+from tests.kit.units import DOLLAR, HOUR
 
 END = (MONDAY + 336) * HOUR
 

@@ -13,8 +13,8 @@ from exporter.finance.options.scenario import ScenarioItem
 from exporter.finance.options.tco import TcoAnswer, answer
 from exporter.finance.options.tco_report import as_json, races, text
 from tests.finance.options.scenario_builders import MILLION, fleet, load, owned, rented, scenario, yearly
+from tests.kit.units import DAY
 
-DAY = 24 * 3600 * 10**9
 PRICES = "measured stands at the mean of its days and at their prices in "
 
 

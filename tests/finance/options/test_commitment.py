@@ -9,17 +9,8 @@ from hypothesis import strategies as st
 from exporter.finance.options.choices import CommitmentChoice, Outcome, choice
 from exporter.finance.options.commitment import RentedHour, commitment, turning_factor
 from exporter.finance.options.load import MeasuredLoad, RentedTime
-from tests.finance.options.window_builders import (
-    CHAT,
-    DOLLAR,
-    HOUR,
-    MONDAY,
-    day,
-    hour,
-    hours,
-    measured,
-    policy,
-)
+from tests.finance.options.window_builders import CHAT, MONDAY, day, hour, hours, measured, policy
+from tests.kit.units import DOLLAR, HOUR
 
 
 def outcome(load: MeasuredLoad, text: str) -> Outcome:

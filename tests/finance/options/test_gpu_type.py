@@ -16,9 +16,7 @@ from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.terms import Hardware, HardwareMatch, Listed, Owned, Rented, RentPrice
 from tests.finance.options.window_builders import (
     BGE,
-    DOLLAR,
     FREE,
-    HOUR,
     LLAMA,
     MONDAY,
     SEARCH,
@@ -28,6 +26,7 @@ from tests.finance.options.window_builders import (
     measured,
     policy,
 )
+from tests.kit.units import DOLLAR, HOUR
 
 
 def outcome(load: MeasuredLoad, text: str, **changes: object) -> Outcome:

@@ -14,18 +14,8 @@ from exporter.finance.options.what_if import hosted_offer
 from exporter.readings import ServerKey
 from exporter.tariff.catalogue import Catalogue
 from exporter.tariff.hosted import HostedPrice
-from tests.finance.options.window_builders import (
-    BGE,
-    DOLLAR,
-    FREE,
-    LLAMA,
-    SEARCH,
-    day,
-    hour,
-    hours,
-    measured,
-    policy,
-)
+from tests.finance.options.window_builders import BGE, FREE, LLAMA, SEARCH, day, hour, hours, measured, policy
+from tests.kit.units import DOLLAR
 
 MILLION = 10**6
 CURRENT = HostedPrice("api", Decimal(1), Decimal(2), Decimal("0.5"), model="llama*", as_of="2026-11-24")

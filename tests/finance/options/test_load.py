@@ -18,9 +18,7 @@ from exporter.report import ServerOwner
 from tests.finance.options.window_builders import (
     BGE,
     CHAT,
-    DOLLAR,
     FREE,
-    HOUR,
     LLAMA,
     MONDAY,
     SEARCH,
@@ -28,6 +26,7 @@ from tests.finance.options.window_builders import (
     hours,
     measured,
 )
+from tests.kit.units import DOLLAR, HOUR
 
 OWNER = CostOwner("chat", "assistants", *CHAT, "llama-8b")
 GPU = Gpu("GPU-0", "H100")

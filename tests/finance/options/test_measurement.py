@@ -13,9 +13,8 @@ from exporter.ledger.history import HistorySums
 from exporter.readings import Gpu
 from exporter.report import ServerOwner
 from tests.finance.options.scenario_builders import load, rented, scenario, yearly
+from tests.kit.units import DOLLAR, HOUR
 
-HOUR = 3600 * 10**9
-DOLLAR = 10**12
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 CHAT_OWNER = ServerOwner("chat", "assistants", "llm", "chat-8b")
 UNASSIGNED_OWNER = ServerOwner(UNASSIGNED, UNASSIGNED, "", UNALLOCATED)

@@ -5,7 +5,8 @@ from zoneinfo import ZoneInfo
 from exporter.finance.options.choices import Outcome, ScheduleChoice, choice
 from exporter.finance.options.load import MeasuredLoad
 from exporter.finance.options.what_if import schedule
-from tests.finance.options.window_builders import CHAT, DOLLAR, day, hour, hours, measured, policy
+from tests.finance.options.window_builders import CHAT, day, hour, hours, measured, policy
+from tests.kit.units import DOLLAR
 
 
 def outcome(load: MeasuredLoad, text: str, zone: str = "UTC") -> Outcome:

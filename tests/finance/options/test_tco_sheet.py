@@ -25,8 +25,7 @@ from tests.finance.options.scenario_builders import (
     scenario,
     yearly,
 )
-
-HOUR = 3600 * 10**9
+from tests.kit.units import HOUR
 
 OWNED_IN_WORDS = (
     "1 host of 8 GPUs at 1,234.5 dollars a host, written off over 2.5 years, residual 12.5 %, "

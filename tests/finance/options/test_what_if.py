@@ -13,8 +13,6 @@ from exporter.tariff.hosted import HostedPrice
 from tests.finance.options.window_builders import (
     BGE,
     CHAT,
-    DOLLAR,
-    HOUR,
     MONDAY,
     SEARCH,
     day,
@@ -23,6 +21,7 @@ from tests.finance.options.window_builders import (
     measured,
     policy,
 )
+from tests.kit.units import DOLLAR, HOUR
 
 END = (MONDAY + 24) * HOUR
 MILLION = 10**6

@@ -19,11 +19,9 @@ from exporter.finance.prometheus.client import (
     QuerySample,
     QuerySeries,
 )
-from exporter.units import NANOSECONDS_PER_SECOND
-from tests.clocks import ManualClock
+from tests.kit.clock import ManualClock
+from tests.kit.units import HOUR, SECOND
 
-SECOND = NANOSECONDS_PER_SECOND
-HOUR = 3600 * SECOND
 Handler = Callable[[httpx.Request], httpx.Response]
 
 

@@ -18,7 +18,8 @@ from exporter.ledger.history import MonthRecord
 from exporter.readings import Gpu
 from exporter.report import MonthKey, ServerOwner
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND
-from tests.clocks import ManualClock
+from tests.kit.clock import ManualClock
+from tests.kit.units import DOLLAR
 
 HOUR, DAY = NANOSECONDS_PER_HOUR, 24 * NANOSECONDS_PER_HOUR
 START = 1_790_812_800 * NANOSECONDS_PER_SECOND
@@ -29,7 +30,6 @@ BATCH = CostOwner("batch", "b", "llm", "batch", "qwen")
 CHAT_CELL = MonthKey("chat", "a", "configured", "2026-10")
 ESTIMATED = MonthKey("chat", "a", "estimate", "2026-10")
 BATCH_CELL = MonthKey("batch", "b", "configured", "2026-10")
-DOLLAR = 10**12
 
 
 def host(cells: dict[MonthKey, int]) -> HostMonth:

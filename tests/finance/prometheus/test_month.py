@@ -13,10 +13,9 @@ from exporter.finance.fleet.record import HostName, combine
 from exporter.finance.prometheus.client import PrometheusClient, PrometheusError
 from exporter.finance.prometheus.month import host_months
 from exporter.report import MonthKey
-from exporter.units import NANOSECONDS_PER_SECOND
-from tests.clocks import ManualClock
+from tests.kit.clock import ManualClock
+from tests.kit.units import SECOND
 
-SECOND = NANOSECONDS_PER_SECOND
 HOUR = 3600
 OCTOBER, NOVEMBER = 1_790_812_800, 1_793_491_200
 """The first instants of both months of 2026 in UTC."""

@@ -10,8 +10,8 @@ from exporter.finance.fleet.host_resources import NodeName
 from exporter.finance.prometheus.client import PrometheusClient
 from exporter.finance.prometheus.nodes import IDS, provider_ids
 from exporter.units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND
-from tests.clocks import ManualClock
-from tests.finance.fleet.host_months import OCTOBER
+from tests.kit.clock import ManualClock
+from tests.kit.units import OCTOBER
 
 
 def test_nodes_of_all_days() -> None:

@@ -15,8 +15,8 @@ from exporter.finance.requests.log_file import (
     RequestLog,
     TemporaryFolderError,
 )
+from tests.kit.units import SECOND
 
-SECOND = 10**9
 START = 1_793_527_200
 """2026-11-01T10:00:00Z."""
 HOUR = START // 3600

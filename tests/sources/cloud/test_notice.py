@@ -8,9 +8,9 @@ import pytest
 from exporter.readings import FailureReason, HostLocation, ReadFailedError
 from exporter.sources.cloud import NoticeSource
 from exporter.sources.cloud.metadata import TerminationNotice
+from tests.kit.units import SECOND
 from tests.sources.cloud.metadata_server import MetadataServer, aws, azure, gcp
 
-SECOND = 10**9
 NOW = 1_796_083_200 * SECOND  # 2026-12-01T00:00:00Z
 SOON = NOW + 120 * SECOND
 

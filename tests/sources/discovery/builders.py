@@ -13,8 +13,8 @@ from exporter.sources.processes import ApiServer, Network, ProcessGroup, Process
 from exporter.sources.processes.procfs import ListeningSocket
 from exporter.sources.server import Target
 from exporter.vendors import Device
+from tests.kit.units import SECOND
 
-SECOND = 10**9
 BOOT = 1_800_000_000 * SECOND
 """Wall time of boot."""
 NOW = ScanTime(1000 * SECOND, BOOT + 1000 * SECOND)

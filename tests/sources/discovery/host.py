@@ -16,7 +16,8 @@ from exporter.sources.kubelet import Allocations, PodResourcesSource
 from exporter.sources.kubernetes import Pod
 from exporter.sources.processes import ProcessGroup, ProcessReading
 from exporter.units import Instant, Nanoseconds
-from tests.sources.discovery.builders import BOOT, SECOND, api, group
+from tests.kit.units import SECOND
+from tests.sources.discovery.builders import BOOT, api, group
 
 TICK = 10 * SECOND
 BEGAN = 1000 * SECOND

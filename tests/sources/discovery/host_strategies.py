@@ -17,7 +17,8 @@ from exporter.sources.kubernetes.pods import GROUP_SIZE
 from exporter.sources.processes import ApiServer, ProcessGroup, ProcessId
 from exporter.sources.processes.procfs import ListeningSocket
 from exporter.vendors import Device, Placement
-from tests.sources.discovery.builders import CONTAINERS, SECOND, UIDS, sockets
+from tests.kit.units import SECOND
+from tests.sources.discovery.builders import CONTAINERS, UIDS, sockets
 
 GPUS: Final = 3
 PIDS: Final = 9

@@ -14,10 +14,10 @@ from exporter.sources.kubernetes.pods import GROUP_SIZE
 from exporter.sources.processes import ProcessGroup
 from exporter.sources.processes.procfs import ListeningSocket
 from exporter.sources.server import ServerContext, Target
+from tests.kit.units import SECOND
 from tests.sources.discovery.builders import (
     BOOT,
     CONTAINERS,
-    SECOND,
     UIDS,
     api,
     contained,

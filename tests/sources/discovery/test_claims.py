@@ -11,10 +11,10 @@ from exporter.readings import LABEL_CHARACTERS, FailureReason
 from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.processes import ProcessGroup
 from exporter.sources.processes.procfs import ListeningSocket
+from tests.kit.units import SECOND
 from tests.sources.discovery.builders import (
     CONTAINERS,
     HERE,
-    SECOND,
     UIDS,
     api,
     contained,

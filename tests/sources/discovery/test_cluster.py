@@ -14,11 +14,11 @@ from exporter.sources.endpoints import EndpointSources
 from exporter.sources.gather import Gathered
 from exporter.sources.kubernetes import Pods, ServiceAccount
 from exporter.sources.processes import ProcessSource
+from tests.kit.units import SECOND
 
 ACCOUNT = ServiceAccount(
     "https://10.0.0.1:443", "node-1", Path("/nowhere/token"), Path("/nowhere/ca.crt"), "10.1.1.1"
 )
-SECOND = 10**9
 CHAT = kubernetes.Pod(
     "ml",
     "chat-7c9d8f6b5d-x2k4p",

@@ -15,9 +15,9 @@ from exporter.sources.discovery.discovery import LOADING
 from exporter.sources.discovery.servers import DiscoveryResult
 from exporter.sources.gather import Gathered
 from exporter.units import Instant
+from tests.kit.units import SECOND
 from tests.sources.discovery.builders import (
     BOOT,
-    SECOND,
     api,
     gpu,
     group,

@@ -15,8 +15,9 @@ from exporter.sources.discovery.servers import DiscoveryResult, find_servers
 from exporter.sources.discovery.tenants import tenants
 from exporter.sources.server import ServerSource, shared_client
 from tests.cost.checked_meter import CheckedMeter
-from tests.cost.readings import DOLLAR, SECOND, cost_policy, page, rent
+from tests.cost.readings import cost_policy, page, rent
 from tests.depth import examples
+from tests.kit.units import DOLLAR, SECOND
 from tests.sources.discovery.builders import BOOT, NOW, gpu
 from tests.sources.discovery.host_strategies import GPUS, RandomHost, stories, strategy_hosts
 

@@ -10,10 +10,10 @@ from exporter.sources.discovery import servers
 from exporter.sources.discovery.servers import DiscoveredServer, DiscoveryResult
 from exporter.sources.kubernetes import Container, PodAnnotations
 from exporter.sources.server import ServerContext, Target
+from tests.kit.units import SECOND
 from tests.sources.discovery.builders import (
     BOOT,
     CONTAINERS,
-    SECOND,
     api,
     contained,
     cut,

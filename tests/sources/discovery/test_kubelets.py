@@ -10,18 +10,8 @@ from exporter.sources.discovery.discovery import Discovery
 from exporter.sources.endpoints import EndpointSources
 from exporter.sources.kubelet import Allocations
 from exporter.sources.kubernetes import PodAnnotations
-from tests.sources.discovery.builders import (
-    SECOND,
-    api,
-    given,
-    gpu,
-    group,
-    holders_by_part,
-    pod,
-    podded,
-    urls,
-    uuid,
-)
+from tests.kit.units import SECOND
+from tests.sources.discovery.builders import api, given, gpu, group, holders_by_part, pod, podded, urls, uuid
 from tests.sources.discovery.host import URL, DiscoveryHost, vllm
 
 

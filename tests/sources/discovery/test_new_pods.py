@@ -8,17 +8,8 @@ from exporter.readings import FailureReason, QuickSource, ReadFailedError
 from exporter.sources.discovery.answers import PodCache
 from exporter.sources.kubelet import Allocations
 from exporter.sources.kubernetes import Container, Pod, Pods
-from tests.sources.discovery.builders import (
-    SECOND,
-    api,
-    given,
-    gpu,
-    holders_by_part,
-    pod,
-    podded,
-    skipped,
-    uuid,
-)
+from tests.kit.units import SECOND
+from tests.sources.discovery.builders import api, given, gpu, holders_by_part, pod, podded, skipped, uuid
 from tests.sources.discovery.host import DiscoveryClock, DiscoveryHost
 
 NEW = podded(0, 7, server=api(7), started=1015 * SECOND)

@@ -10,9 +10,9 @@ import pytest
 import exporter.sources.nvml.mig
 from exporter.readings import GpuProcess, MigInstance
 from tests.fake_nvml.scenario import NOT_AVAILABLE, Gpu, Mig, Process, Return
+from tests.kit.units import GIB
 from tests.sources.nvml.nvml_host import A, B, NvmlHost, log_lines, nvml_host
 
-GIB = 2**30
 COMPUTE = "nvmlDeviceGetComputeRunningProcesses_v3"
 LARGE = Mig(0, "MIG-large", gi=2, gi_slices=3, ci_slices=3, memory_total=40 * GIB)
 SMALL = Mig(1, "MIG-small", gi=9)

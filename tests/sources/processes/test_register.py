@@ -11,10 +11,10 @@ from exporter.sources.processes.census import census
 from exporter.sources.processes.procfs import KERNEL_THREAD, Proc
 from exporter.sources.processes.source import KERNEL_THREADS_TTL, READING_TTL
 from exporter.units import Nanoseconds
+from tests.kit.units import DAY
 from tests.sources.processes.proc_host import ANY, OURS, ProcHost
 
 VLLM = ("python3", "-m", "vllm.entrypoints.openai.api_server")
-DAY = 86_400 * 10**9
 
 
 class SetClock(SystemClock):

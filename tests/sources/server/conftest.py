@@ -15,7 +15,7 @@ from exporter.sources.http_client import HttpClientProtocol, unverified_client
 from exporter.sources.https_client import HttpsClient
 from exporter.sources.server import KnownEngines, ServerContext, ServerSource, Target, shared_client
 from exporter.sources.server.endpoint import DIRECT, EndpointAccess
-from tests.clocks import ManualClock
+from tests.kit.clock import ManualClock
 
 VLLM_PAGE = b"""process_start_time_seconds 1.5e9
 vllm:num_requests_running{engine="0",model_name="m"} 2

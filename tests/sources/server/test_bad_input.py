@@ -21,8 +21,9 @@ from exporter.sampler.sampler import Sampler
 from exporter.sources.http_client import RATIO_FREE, RATIO_MAX, HttpClientProtocol
 from exporter.sources.server import ServerSource, Target
 from exporter.sources.server.source import BODY_BYTES_MAX
-from exporter.units import NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR, Nanoseconds
-from tests.clocks import ManualClock
+from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+from tests.kit.clock import ManualClock
+from tests.kit.units import CENT
 from tests.sampler.sampler_fixture import (
     FakeEndpoint,
     FakeLedger,
@@ -37,7 +38,6 @@ Serve = Callable[..., int]
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n"
 GZIP = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n"
-CENT = PICODOLLARS_PER_DOLLAR // 100
 NEVER = 1_000_000
 
 
