@@ -4,6 +4,7 @@ Run by the Python of `.cache/browser`, which has its driver: `browser_check.py O
 page, with `--names` it only reads it, and with `--loads` it only loads it.
 `browser_check.py OUT URL... --scenes` looks at any pages in light and dark, wide and on a phone.
 `browser_check.py OUT LIST --pictures` takes pictures of files.
+`browser_check.py OUT URL... --site` searches the first page of the docs, and reads the others on a phone.
 """
 
 import json
@@ -411,6 +412,26 @@ def dying(browser: Browser, url: str) -> dict[str, Any]:
         return result
 
 
+def site(browser: Browser, urls: list[str]) -> dict[str, Any]:
+    """What a search for `budget` finds, and each page on a phone, its diagrams drawn."""
+    with opened(browser, urls[0]) as (page, events):
+        page.get_by_placeholder("Search").fill("budget")
+        page.locator(".md-search-result__item").first.wait_for()
+        search_results = page.locator(".md-search-result__item h1").all_inner_texts()
+        result: dict[str, Any] = {"search_results": search_results, "pages": {urls[0]: events.document()}}
+    for url in urls[1:]:
+        with opened(browser, url, viewport=PHONE) as (page, events):
+            page.wait_for_function(
+                "() => !document.querySelector('pre.mermaid')"
+            )  # each is replaced once drawn
+            result["pages"][url] = {
+                "overflow": page.evaluate(WIDER),
+                "diagrams": page.locator("div.mermaid").count(),
+                **events.document(),
+            }
+    return result
+
+
 def main() -> int:
     """Visit; returns 0."""
     out, url = Path(sys.argv[1]), sys.argv[2]
@@ -420,6 +441,8 @@ def main() -> int:
             result = dying(browser, url)
         elif "--scenes" in sys.argv:
             result = {each: scene(browser, each) for each in sys.argv[2:] if not each.startswith("--")}
+        elif "--site" in sys.argv:
+            result = site(browser, [each for each in sys.argv[2:] if not each.startswith("--")])
         elif "--loads" in sys.argv:
             result = loads(browser, url)
         elif "--pictures" in sys.argv:
