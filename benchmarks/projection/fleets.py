@@ -7,6 +7,7 @@ from typing import Final
 from benchmarks.projection.engine import InputSeries, Question, evaluate_series
 
 from projection import Estimate, rests  # isort: skip  # deploy/rules, which the engine puts on the path
+from reader import groups  # isort: skip
 from statement import Group, Record, text  # isort: skip
 
 LABEL: Final = "fleet"
@@ -29,8 +30,9 @@ BEFORE: Final = Record(
 def rules() -> str:
     """The fleet's records of production, and the rule before."""
     fleet = Estimate((LABEL,)).records()
-    now = tuple(record for record in rests((LABEL,)) if record.name in RECORDS.values())
-    return text("Simulated fleets.", (Group("fleet", "15m", fleet), Group("now", "15m", (*now, BEFORE))))
+    fleet_group, now = groups(f"rules fleet every 15m\n{fleet}rules now every 15m\n{rests((LABEL,))}")
+    scored = tuple(record for record in now.rules if record.name in RECORDS.values())
+    return text("Simulated fleets.", (fleet_group, Group("now", "15m", (*scored, BEFORE))))
 
 
 def values(hours: Iterable[float | None], per_hour: int = 1) -> str:

@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from hosts import OWNER, OWNER_LABELS, SERVER, SERVER_LABELS, UNIQUE
-from statement import Group, Record
+from hosts import OWNER, OWNER_LABELS, SERVER, UNIQUE
 
 MODEL: Final = f"{OWNER}, model"
 MODEL_LABELS: Final = (*OWNER_LABELS, "model")
@@ -36,188 +35,77 @@ def newly(info: str, label: str) -> str:
 
 FINDING: Final = f"{SERVER}, kind, form"
 
-MODELS: Final = Group(
-    "inference-models",
-    "1m",
-    (
-        Record(
-            "inference:model_cost_dollars:rate5m",
-            f'sum by ({MODEL}, phase) (inference:phase_cost_dollars:rate5m{{model!=""}})',
-            "",
-            "Dollars a second of each model.",
-            (*MODEL_LABELS, "phase"),
-        ),
-        Record(
-            "inference:model_tokens:rate5m",
-            f"sum by ({MODEL}, kind) (inference:kind_tokens:rate5m)",
-            "",
-            "Tokens a second of each model.",
-            (*MODEL_LABELS, "kind"),
-        ),
-        Record(
-            "inference:model_hosted_dollars:rate5m",
-            f"sum by ({MODEL}, reference) (\n"
-            f"  max by ({SERVER}, instance, model, reference)"
-            " (rate(inference_hosted_equivalent_dollars_total[5m]))\n"
-            f"  {UNIQUE}\n)",
-            "",
-            "Dollars a second that the same tokens would have cost at each hosted offer.",
-            (*MODEL_LABELS, "reference"),
-        ),
-        Record(
-            "inference:model_dollars_per_million_tokens:kind",
-            f"max by ({MODEL}, kind)"
-            ' (inference_cost_dollars_per_million_tokens{kind!~"all|computed",basis="full"})',
-            "",
-            "Cost per million tokens of each kind, as the hosts divide it; of several servers and hosts the dearest.",
-            (*MODEL_LABELS, "kind"),
-        ),
-    ),
+MODELS: Final = f"""\
+rules inference-models every 1m
+record inference:model_cost_dollars:rate5m (cluster, product, team, model, phase): Dollars a second of each model.
+sum by ({MODEL}, phase) (inference:phase_cost_dollars:rate5m{{model!=""}})
+record inference:model_tokens:rate5m (cluster, product, team, model, kind): Tokens a second of each model.
+sum by ({MODEL}, kind) (inference:kind_tokens:rate5m)
+record inference:model_hosted_dollars:rate5m (cluster, product, team, model, reference): Dollars a second that the same tokens would have cost at each hosted offer.
+sum by ({MODEL}, reference) (
+  max by ({SERVER}, instance, model, reference) (rate(inference_hosted_equivalent_dollars_total[5m]))
+  {UNIQUE}
 )
+record inference:model_dollars_per_million_tokens:kind (cluster, product, team, model, kind): Cost per million tokens of each kind, as the hosts divide it; of several servers and hosts the dearest.
+max by ({MODEL}, kind) (inference_cost_dollars_per_million_tokens{{kind!~"all|computed",basis="full"}})
+"""
 
-LINES: Final = Group(
-    "inference-lines",
-    "4m",
-    (
-        Record(
-            "inference:phase_dollars_per_hour:owner",
-            f"3600 * sum by ({OWNER}, phase) (inference:phase_cost_dollars:rate5m)",
-            "",
-            "Spend by what the GPUs did for it.",
-            (*OWNER_LABELS, "phase"),
-        ),
-        Record(
-            "inference:waste_dollars_per_hour:server",
-            f'3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="idle"}})',
-            "",
-            "Idle spend of each server, of all three kinds.",
-            SERVER_LABELS,
-        ),
-        Record(
-            "inference:observed_dollars_per_hour:server",
-            f'3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase!="unobserved"}})',
-            "",
-            "Spend of each server while it was observed, idle or busy.",
-            SERVER_LABELS,
-        ),
-        Record(
-            "inference:saving_dollars_per_month:server",
-            f"sum by ({FINDING}) (\n  max by ({FINDING}, instance) (inference_saving_dollars_per_month)\n  {UNIQUE}\n)",
-            "",
-            "What could be saved in a month, by the findings of `advise`; form is cash or capacity.",
-            (*SERVER_LABELS, "kind", "form"),
-        ),
-        Record(
-            "inference:model_cost_dollars:1h",
-            "60 * sum_over_time(inference:model_cost_dollars:rate5m[1h])",
-            "Sums, not means: a minute without a sample counts as nothing in dollars and in tokens. x 60: the interval of what is added.",
-            "Dollars of each model in the last hour.",
-            (*MODEL_LABELS, "phase"),
-        ),
-        Record(
-            "inference:model_tokens:1h",
-            "60 * sum_over_time(inference:model_tokens:rate5m[1h])",
-            "",
-            "Tokens of each model in the last hour.",
-            (*MODEL_LABELS, "kind"),
-        ),
-    ),
-    "Hundreds of series that are drawn over weeks: what is recorded each minute is read for four times as long.\n"
-    "Four minutes, since a query sees a sample for five.",
+LINES: Final = f"""\
+rules inference-lines every 4m
+# Hundreds of series that are drawn over weeks: what is recorded each minute is read for four times as long.
+# Four minutes, since a query sees a sample for five.
+record inference:phase_dollars_per_hour:owner (cluster, product, team, phase): Spend by what the GPUs did for it.
+3600 * sum by ({OWNER}, phase) (inference:phase_cost_dollars:rate5m)
+record inference:waste_dollars_per_hour:server (cluster, product, team, namespace, server): Idle spend of each server, of all three kinds.
+3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="idle"}})
+record inference:observed_dollars_per_hour:server (cluster, product, team, namespace, server): Spend of each server while it was observed, idle or busy.
+3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase!="unobserved"}})
+record inference:saving_dollars_per_month:server (cluster, product, team, namespace, server, kind, form): What could be saved in a month, by the findings of `advise`; form is cash or capacity.
+sum by ({FINDING}) (
+  max by ({FINDING}, instance) (inference_saving_dollars_per_month)
+  {UNIQUE}
 )
+record inference:model_cost_dollars:1h (cluster, product, team, model, phase): Dollars of each model in the last hour.
+# Sums, not means: a minute without a sample counts as nothing in dollars and in tokens. x 60: the interval of what is added.
+60 * sum_over_time(inference:model_cost_dollars:rate5m[1h])
+record inference:model_tokens:1h (cluster, product, team, model, kind): Tokens of each model in the last hour.
+60 * sum_over_time(inference:model_tokens:rate5m[1h])
+"""
 
-BOARDS: Final = Group(
-    "inference-boards",
-    "1m",
-    (
-        Record(
-            "inference:gpu_price_dollars_per_hour:model",
-            f"sum by (cluster, gpu_model) ({GPU_HOUR})",
-            "",
-            "Price of an hour of all GPUs of a model together.",
-            ("cluster", "gpu_model"),
-        ),
-        Record(
-            "inference:gpus_priced:model",
-            f"count by (cluster, gpu_model) ({GPU_HOUR})",
-            "",
-            "GPUs of a model that have a price.",
-            ("cluster", "gpu_model"),
-        ),
-        Record(
-            "inference:gpus_unpriced",
-            f"sum by (cluster) (1 - max by ({HOST}, uuid) (inference_gpu_priced) {UNIQUE})",
-            "",
-            "GPUs without a price.",
-            ("cluster",),
-        ),
-        Record(
-            "inference:unallocated_dollars_per_hour:host",
-            f"sum by ({HOST}, gpu_model) {FREE}",
-            "",
-            "Price of an hour of a host's GPUs that no server holds.",
-            ("cluster", "instance", "gpu_model"),
-        ),
-        Record(
-            "inference:unallocated_gpus:host",
-            f"count by ({HOST}, gpu_model) {FREE}",
-            "",
-            "GPUs of a host that no server holds.",
-            ("cluster", "instance", "gpu_model"),
-        ),
-        Record(
-            "inference:server_last_token_timestamp_seconds",
-            f"max by ({SERVER}) (inference_server_last_token_timestamp_seconds)",
-            "",
-            "When each server last served a token.",
-            SERVER_LABELS,
-        ),
-        Record(
-            "inference:gpus_repriced",
-            f"count by (cluster, gpu_model, component) (\n"
-            f"  {price(CHANGEABLE)}\n  != {price(CHANGEABLE, NEW)}\n)",
-            "Energy is left out: its part of a price follows the watts.",
-            "GPUs whose price changed within five minutes.",
-            ("cluster", "gpu_model", "component"),
-        ),
-        Record(
-            "inference:exporters_reconfigured",
-            f"count by (cluster) ({newly('inference_config_info', 'hash')})",
-            "",
-            "Exporters whose configuration changed within five minutes.",
-            ("cluster",),
-        ),
-        Record(
-            "inference:exporters_upgraded",
-            f"count by (cluster, version) ({newly('inference_exporter_info', 'version')})",
-            "",
-            "Exporters whose version changed within five minutes.",
-            ("cluster", "version"),
-        ),
-        Record(
-            "inference:exporters",
-            f"count by (cluster, version) (max by ({HOST}, version) (inference_exporter_info))",
-            "",
-            "Exporters that answer, by version.",
-            ("cluster", "version"),
-        ),
-        Record(
-            "inference:source_read_duration_seconds",
-            "max by (cluster, source) (inference_source_read_duration_seconds)",
-            "",
-            "The longest read of each source.",
-            ("cluster", "source"),
-        ),
-        Record(
-            "inference:source_errors:rate5m",
-            f"sum by (cluster, source, reason) (\n"
-            f"  max by ({HOST}, source, reason) (rate(inference_source_errors_total[5m]))\n  {UNIQUE}\n)",
-            "",
-            "Errors a second of each source.",
-            ("cluster", "source", "reason"),
-        ),
-    ),
+BOARDS: Final = f"""\
+rules inference-boards every 1m
+record inference:gpu_price_dollars_per_hour:model (cluster, gpu_model): Price of an hour of all GPUs of a model together.
+sum by (cluster, gpu_model) ({GPU_HOUR})
+record inference:gpus_priced:model (cluster, gpu_model): GPUs of a model that have a price.
+count by (cluster, gpu_model) ({GPU_HOUR})
+record inference:gpus_unpriced (cluster): GPUs without a price.
+sum by (cluster) (1 - max by ({HOST}, uuid) (inference_gpu_priced) {UNIQUE})
+record inference:unallocated_dollars_per_hour:host (cluster, instance, gpu_model): Price of an hour of a host's GPUs that no server holds.
+sum by ({HOST}, gpu_model) {FREE}
+record inference:unallocated_gpus:host (cluster, instance, gpu_model): GPUs of a host that no server holds.
+count by ({HOST}, gpu_model) {FREE}
+record inference:server_last_token_timestamp_seconds (cluster, product, team, namespace, server): When each server last served a token.
+max by ({SERVER}) (inference_server_last_token_timestamp_seconds)
+record inference:gpus_repriced (cluster, gpu_model, component): GPUs whose price changed within five minutes.
+# Energy is left out: its part of a price follows the watts.
+count by (cluster, gpu_model, component) (
+  {price(CHANGEABLE)}
+  != {price(CHANGEABLE, NEW)}
 )
+record inference:exporters_reconfigured (cluster): Exporters whose configuration changed within five minutes.
+count by (cluster) ({newly("inference_config_info", "hash")})
+record inference:exporters_upgraded (cluster, version): Exporters whose version changed within five minutes.
+count by (cluster, version) ({newly("inference_exporter_info", "version")})
+record inference:exporters (cluster, version): Exporters that answer, by version.
+count by (cluster, version) (max by ({HOST}, version) (inference_exporter_info))
+record inference:source_read_duration_seconds (cluster, source): The longest read of each source.
+max by (cluster, source) (inference_source_read_duration_seconds)
+record inference:source_errors:rate5m (cluster, source, reason): Errors a second of each source.
+sum by (cluster, source, reason) (
+  max by ({HOST}, source, reason) (rate(inference_source_errors_total[5m]))
+  {UNIQUE}
+)
+"""
 
 IDLE: Final = "inference:waste_dollars_per_hour:server"
 OBSERVED: Final = "inference:observed_dollars_per_hour:server"
@@ -232,34 +120,17 @@ def present(expr: str) -> str:
     return f"{expr}\nand on ({SERVER}) inference:cost_dollars_per_hour:server"
 
 
-DAY: Final = Group(
-    "inference-day",
-    "10m",
-    (
-        Record(
-            f"{IDLE}_1d",
-            present(f"avg_over_time({IDLE}[1d])"),
-            "",
-            "Idle spend of each server: the mean of a day, or of the time for which it has been here.",
-            SERVER_LABELS,
-        ),
-        Record(
-            f"{OBSERVED}_1d",
-            present(f"avg_over_time({OBSERVED}[1d])"),
-            "",
-            "Idle and busy spend of each server, likewise.",
-            SERVER_LABELS,
-        ),
-        Record(
-            "inference:server_tokens:rate1d",
-            present("avg_over_time(inference:server_tokens:rate5m[1d])"),
-            "",
-            "Tokens a second of each server, likewise.",
-            SERVER_LABELS,
-        ),
-        Record(
-            "inference:unused_dollars_per_hour:server",
-            f"""
+DAY: Final = f"""\
+rules inference-day every 10m
+# Looks back on a day of every server, so not each minute: dashboards read the last value of 25 minutes.
+record {IDLE}_1d (cluster, product, team, namespace, server): Idle spend of each server: the mean of a day, or of the time for which it has been here.
+{present(f"avg_over_time({IDLE}[1d])")}
+record {OBSERVED}_1d (cluster, product, team, namespace, server): Idle and busy spend of each server, likewise.
+{present(f"avg_over_time({OBSERVED}[1d])")}
+record inference:server_tokens:rate1d (cluster, product, team, namespace, server): Tokens a second of each server, likewise.
+{present("avg_over_time(inference:server_tokens:rate5m[1d])")}
+record inference:unused_dollars_per_hour:server (cluster, product, team, namespace, server): Spend of each server that did nothing for 12 hours.
+# By what its GPUs did, since some engines count no tokens.
 inference:cost_dollars_per_hour:server{{server!="unallocated"}}
 and on ({SERVER})
   (
@@ -268,39 +139,13 @@ and on ({SERVER})
     >= {NOTHING}
   )
 and on ({SERVER}) {IDLE} offset {UNUSED}
-""",
-            "By what its GPUs did, since some engines count no tokens.",
-            "Spend of each server that did nothing for 12 hours.",
-            SERVER_LABELS,
-        ),
-        Record(
-            "inference:model_cost_dollars:1d",
-            "60 * sum_over_time(inference:model_cost_dollars:rate5m[1d])",
-            "x 60: the interval of what is added.",
-            "Dollars of each model in the last day.",
-            (*MODEL_LABELS, "phase"),
-        ),
-        Record(
-            "inference:model_tokens:1d",
-            "60 * sum_over_time(inference:model_tokens:rate5m[1d])",
-            "",
-            "Tokens of each model in the last day.",
-            (*MODEL_LABELS, "kind"),
-        ),
-        Record(
-            "inference:model_hosted_dollars:1d",
-            "60 * sum_over_time(inference:model_hosted_dollars:rate5m[1d])",
-            "",
-            "Dollars that the same tokens would have cost at each hosted offer in the last day.",
-            (*MODEL_LABELS, "reference"),
-        ),
-        Record(
-            "inference:model_tokens:rate1d",
-            "avg_over_time(inference:model_tokens:rate5m[1d])",
-            "",
-            "Tokens a second of each model: the mean of a day, or of the time for which it has been here.",
-            (*MODEL_LABELS, "kind"),
-        ),
-    ),
-    "Looks back on a day of every server, so not each minute: dashboards read the last value of 25 minutes.",
-)
+record inference:model_cost_dollars:1d (cluster, product, team, model, phase): Dollars of each model in the last day.
+# x 60: the interval of what is added.
+60 * sum_over_time(inference:model_cost_dollars:rate5m[1d])
+record inference:model_tokens:1d (cluster, product, team, model, kind): Tokens of each model in the last day.
+60 * sum_over_time(inference:model_tokens:rate5m[1d])
+record inference:model_hosted_dollars:1d (cluster, product, team, model, reference): Dollars that the same tokens would have cost at each hosted offer in the last day.
+60 * sum_over_time(inference:model_hosted_dollars:rate5m[1d])
+record inference:model_tokens:rate1d (cluster, product, team, model, kind): Tokens a second of each model: the mean of a day, or of the time for which it has been here.
+avg_over_time(inference:model_tokens:rate5m[1d])
+"""

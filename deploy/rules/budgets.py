@@ -5,7 +5,6 @@ from typing import Final
 from hosts import of_most
 from projection import LAST, TOTAL, Estimate, recent
 from projection import PROJECTED as OWNED
-from statement import Group, Record
 
 BUDGET: Final = "inference:budget_dollars"
 CONFIGURED: Final = "inference:budget_configured"
@@ -121,13 +120,11 @@ RISING: Final = f"""
 """
 """What was usual before a rise that goes on. In the first week no other week says what is usual, and days soon have the rise."""
 
-BUDGETS: Final = Group(
-    "inference-budgets",
-    "1m",
-    (
-        Record(
-            LOST,
-            f"""
+BUDGETS: Final = f"""\
+rules inference-budgets every 1m
+record {LOST} (cluster, budget, product): Configured budgets of clusters that send nothing or have no host.
+# A budget that only hosts of a lost cluster export holds on, and so does its alert; that of a cluster without hosts until
+# its month ends. One that a living cluster has, or removed, is that cluster's to keep.
 max by (cluster, budget, product) (
   last_over_time({BUDGET}:cluster[70m]) unless on (cluster) (last_over_time({DEFAULT}[70m]) == 0)
   or
@@ -142,118 +139,43 @@ unless on (budget, product) (
   last_over_time({BUDGET}:cluster[70m]) unless on (cluster) (max_over_time({DEFAULT}[70m]) == 0)
   and on (cluster) {BUDGET}:cluster
 )
-""",
-            "A budget that only hosts of a lost cluster export holds on, and so does its alert; that of a cluster without hosts until\n"
-            "its month ends. One that a living cluster has, or removed, is that cluster's to keep.",
-            "Configured budgets of clusters that send nothing or have no host.",
-            ("cluster", "budget", "product"),
-        ),
-        Record(
-            BUDGET,
-            remembered(BUDGET, IN_FORCE),
-            meaning="Each budget, with the amount that most clusters have; remembered for a day while no host exports one.",
-            labels=KEYS,
-        ),
-        Record(
-            CONFIGURED,
-            remembered(CONFIGURED, f"max({DEFAULT} or 0 * {LOST} + 1)"),
-            meaning="1 where budgets are configured, 0 where they are the exporter's default.",
-        ),
-        Record(
-            SPENT,
-            governed("inference:month_to_date_dollars", "inference:month_to_date_dollars:owner", month=True),
-            meaning="Posted to each budget this month.",
-            labels=MONTHLY,
-        ),
-        *(
-            Record(
-                f"{PROJECTED}{f':{side}' if side else ''}",
-                governed(
-                    f"{TOTAL}{f':{side}' if side else ''}",
-                    f"{OWNED}:owner{f'_{side}' if side else ''}",
-                    month=True,
-                ),
-                meaning=meaning,
-                labels=MONTHLY,
-            )
-            for side, meaning in (
-                ("", "What the month comes to under each budget."),
-                ("low", "Lower end of its band."),
-                ("high", "Upper end of its band."),
-            )
-        ),
-        Record(
-            "inference:budget_cost_dollars_per_hour",
-            governed_now(SPEND, f"{SPEND}:owner"),
-            meaning="Spend now, silent hosts and lost clusters included.",
-            labels=KEYS,
-        ),
-        Record(
-            USUAL,
-            f"{RISING}or\n{governed(usual(FLEET), usual(OWNERS))}",
-            "Nights, weekends and autoscaling are usual from the second day on. In the first week a rise is not.",
-            meaning="Usual spend at this hour: the greater of the level and the same hours a week ago.",
-            labels=KEYS,
-        ),
-        Record(
-            "inference:budget_idle_dollars_per_hour",
-            governed_now(*["max by (cluster, product, team) (inference:waste_dollars_per_hour)"] * 2),
-            meaning="Current cost of idle GPUs.",
-            labels=KEYS,
-        ),
-        Record(
-            "inference:budget_monthly_run_rate_dollars",
-            governed_now("inference:monthly_run_rate_dollars", "inference:monthly_run_rate_dollars:owner"),
-            meaning="A month at the spend of now.",
-            labels=KEYS,
-        ),
-        Record(
-            "inference:budget_spent_ratio",
-            share(SPENT),
-            meaning="Spent, as a part of the budget.",
-            labels=MONTHLY,
-        ),
-        Record(
-            "inference:budget_projected_ratio",
-            share(PROJECTED),
-            meaning="Projected, as a part of the budget.",
-            labels=MONTHLY,
-        ),
-        Record(
-            "inference:budget_run_rate_ratio",
-            share("inference:budget_monthly_run_rate_dollars"),
-            meaning="Run-rate, as a part of the budget.",
-            labels=KEYS,
-        ),
-        Record(
-            "inference:budget_eight_hours_ratio",
-            share("8 * inference:budget_cost_dollars_per_hour"),
-            meaning="Cost of the next eight hours, as a part of the budget.",
-            labels=KEYS,
-        ),
-        Record(
-            EXCESS,
-            f"inference:budget_cost_dollars_per_hour - on (budget, product) {USUAL}",
-            meaning="Spend now beyond the usual; negative below it.",
-            labels=KEYS,
-        ),
-        Record(
-            "inference:budget_over_dollars_per_hour",
-            "inference:budget_cost_dollars_per_hour\n"
-            "* on (budget, product) (1 - 1 / (inference:budget_run_rate_ratio > 1))",
-            meaning="Spend now beyond what a month at the budget allows; absent below it.",
-            labels=KEYS,
-        ),
-        Record(
-            RUNS_OUT,
-            runs_out(),
-            meaning="When the budget is spent, at the projected rate; absent where the month ends first.",
-            labels=MONTHLY,
-        ),
-        Record(
-            HOURS_METERED,
-            f"count_over_time({recent(FLEET.hour, '1h')}[7d:1h]) or 0 * sum({FIRST})",
-            meaning="Hours of data behind the projection, up to 168.",
-        ),
-    ),
-)
+record {BUDGET} (budget, product): Each budget, with the amount that most clusters have; remembered for a day while no host exports one.
+{remembered(BUDGET, IN_FORCE)}
+record {CONFIGURED} (): 1 where budgets are configured, 0 where they are the exporter's default.
+{remembered(CONFIGURED, f"max({DEFAULT} or 0 * {LOST} + 1)")}
+record {SPENT} (budget, product, month): Posted to each budget this month.
+{governed("inference:month_to_date_dollars", "inference:month_to_date_dollars:owner", month=True)}
+record {PROJECTED} (budget, product, month): What the month comes to under each budget.
+{governed(TOTAL, f"{OWNED}:owner", month=True)}
+record {PROJECTED}:low (budget, product, month): Lower end of its band.
+{governed(f"{TOTAL}:low", f"{OWNED}:owner_low", month=True)}
+record {PROJECTED}:high (budget, product, month): Upper end of its band.
+{governed(f"{TOTAL}:high", f"{OWNED}:owner_high", month=True)}
+record inference:budget_cost_dollars_per_hour (budget, product): Spend now, silent hosts and lost clusters included.
+{governed_now(SPEND, f"{SPEND}:owner")}
+record {USUAL} (budget, product): Usual spend at this hour: the greater of the level and the same hours a week ago.
+# Nights, weekends and autoscaling are usual from the second day on. In the first week a rise is not.
+{RISING}or
+{governed(usual(FLEET), usual(OWNERS))}
+record inference:budget_idle_dollars_per_hour (budget, product): Current cost of idle GPUs.
+{governed_now(*["max by (cluster, product, team) (inference:waste_dollars_per_hour)"] * 2)}
+record inference:budget_monthly_run_rate_dollars (budget, product): A month at the spend of now.
+{governed_now("inference:monthly_run_rate_dollars", "inference:monthly_run_rate_dollars:owner")}
+record inference:budget_spent_ratio (budget, product, month): Spent, as a part of the budget.
+{share(SPENT)}
+record inference:budget_projected_ratio (budget, product, month): Projected, as a part of the budget.
+{share(PROJECTED)}
+record inference:budget_run_rate_ratio (budget, product): Run-rate, as a part of the budget.
+{share("inference:budget_monthly_run_rate_dollars")}
+record inference:budget_eight_hours_ratio (budget, product): Cost of the next eight hours, as a part of the budget.
+{share("8 * inference:budget_cost_dollars_per_hour")}
+record {EXCESS} (budget, product): Spend now beyond the usual; negative below it.
+inference:budget_cost_dollars_per_hour - on (budget, product) {USUAL}
+record inference:budget_over_dollars_per_hour (budget, product): Spend now beyond what a month at the budget allows; absent below it.
+inference:budget_cost_dollars_per_hour
+* on (budget, product) (1 - 1 / (inference:budget_run_rate_ratio > 1))
+record {RUNS_OUT} (budget, product, month): When the budget is spent, at the projected rate; absent where the month ends first.
+{runs_out()}
+record {HOURS_METERED} (): Hours of data behind the projection, up to 168.
+count_over_time({recent(FLEET.hour, "1h")}[7d:1h]) or 0 * sum({FIRST})
+"""

@@ -8,22 +8,23 @@ from pathlib import Path
 from typing import Final
 
 import boards
+import budgets
 import families
+import faults
+import hosts
 import levels
+import load
 import metering
+import month
+import overheads
+import projection
+import reader
 import records
 import savings
+import spend
 import spending
-from budgets import BUDGETS
-from faults import FAULTS
-from hosts import HOST_SPEND, HOSTS, SETTINGS
-from load import LOAD
-from month import DEPARTED, MEMORY, THIS
-from overheads import OVERHEADS
-from projection import PROJECTIONS
-from spend import SPENDING
-from statement import MOST, Group, crowded, text, unknown
-from tokens import IDLE, PRICES, RATES, WEEK
+import tokens
+from statement import MOST, crowded, text, unknown
 
 from tools.generated import flags, update
 
@@ -38,22 +39,9 @@ FILES: Final = {
 What each cluster's Prometheus records of its own exporters. Written by deploy/rules/generate.py; do not edit.
 `cluster` is optional: a target label, or the external label under which the series are sent on. docs/alerts.md says
 what is recorded and where to load which file. Replicas and several jobs that scrape one exporter count once.""",
-        (
-            HOSTS,
-            HOST_SPEND,
-            SETTINGS,
-            FAULTS,
-            Group("inference-rates", "1m", RATES),
-            Group("inference-idle", "1m", IDLE),
-            Group("inference-token-prices", "1m", PRICES),
-            LOAD,
-            levels.LEVELS,
-            WEEK,
-            boards.MODELS,
-            boards.LINES,
-            boards.BOARDS,
-            boards.DAY,
-        ),
+        (hosts.HOSTS + hosts.HOST_SPEND + hosts.SETTINGS + faults.FAULTS)
+        + (tokens.RATES + tokens.IDLE + tokens.PRICES + load.LOAD + levels.LEVELS + tokens.WEEK)
+        + (boards.MODELS + boards.LINES + boards.BOARDS + boards.DAY),
     ),
     "fleet-rules.yml": (
         """\
@@ -65,20 +53,11 @@ Links: `dashboard` is a path of your Grafana, `runbook` a path of this repositor
 To have whole addresses in the notifications, replace the two prefixes where the file is deployed:
   sed -e 's,runbook: docs/runbooks/,runbook: https://git.example/inference-cost-exporter/blob/main/docs/runbooks/,' \\
       -e 's,dashboard: /d/,dashboard: https://grafana.example/d/,' fleet-rules.yml""",
-        (
-            MEMORY,
-            DEPARTED,
-            THIS,
-            SPENDING,
-            *PROJECTIONS,
-            BUDGETS,
-            OVERHEADS,
-            savings.SAVINGS,
-            Group(
-                "inference-alerts-spend", "1m", (*spending.ALERTS, *savings.ALERTS, *metering.DOUBLED), PAGING
-            ),
-            Group("inference-alerts-meter", "1m", metering.ALERTS),
-        ),
+        (month.MEMORY + month.DEPARTED + month.THIS + spend.SPENDING + projection.PROJECTIONS)
+        + (budgets.BUDGETS + overheads.OVERHEADS + savings.SAVINGS)
+        + f"rules inference-alerts-spend every 1m\n# {PAGING}\n"
+        + (spending.ALERTS + savings.ALERTS + metering.DOUBLED)
+        + f"rules inference-alerts-meter every 1m\n{metering.ALERTS}",
     ),
 }
 
@@ -86,7 +65,8 @@ To have whole addresses in the notifications, replace the two prefixes where the
 def main() -> int:
     """Return 0 when every file is written or up to date, 1 where one is not or names an unknown series."""
     check = flags(__doc__).parse_args().check
-    everything = tuple(group for _, groups in FILES.values() for group in groups)
+    files = {name: (header, reader.groups(rules)) for name, (header, rules) in FILES.items()}
+    everything = tuple(group for _, groups in files.values() for group in groups)
     if crowded(everything):
         print(f"more than {MOST} rules: {', '.join(crowded(everything))}")
         return 1
@@ -94,10 +74,10 @@ def main() -> int:
     if missing:
         print(f"no metric and no record: {', '.join(missing)}")
         return 1
-    wanted = {FOLDER / name: text(header, groups) for name, (header, groups) in FILES.items()}
-    cluster, fleet = (groups for _, groups in FILES.values())
+    wanted = {FOLDER / name: text(header, groups) for name, (header, groups) in files.items()}
+    cluster, fleet = (groups for _, groups in files.values())
     wanted |= {FOLDER / name: written for name, written in families.files(cluster, fleet).items()}
-    wanted[records.PAGE] = records.page({name: groups for name, (_, groups) in FILES.items()})
+    wanted[records.PAGE] = records.page({name: groups for name, (_, groups) in files.items()})
     return update(wanted, Path(__file__), ROOT, check=check)
 
 

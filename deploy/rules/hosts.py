@@ -2,8 +2,6 @@
 
 from typing import Final
 
-from statement import Group, Record
-
 from exporter.vendors import VENDORS
 
 OWNER_LABELS: Final = ("cluster", "product", "team")
@@ -66,53 +64,28 @@ sum by ({OWNER}) (
 """
 
 
-HOSTS: Final = Group(
-    "inference-hosts",
-    "1m",
-    (
-        Record(
-            f"{MONTH.replace('inference_', 'inference:')}:posting",
-            f"max by (cluster, {POSTING}) (last_over_time({MONTH}[5m]))",
-            "Five minutes: a host that is gone has posted what it had spent to its last scrape.",
-            "Month to date of each ledger that answers, and for 5 minutes of one that fell silent.",
-            ("cluster", "ledger", "month", "product", "team", "price_basis"),
-        ),
-        Record(
-            LEDGER_SEEN,
-            f"""
+HOSTS: Final = f"""\
+rules inference-hosts every 1m
+record {MONTH.replace("inference_", "inference:")}:posting (cluster, ledger, month, product, team, price_basis): Month to date of each ledger that answers, and for 5 minutes of one that fell silent.
+# Five minutes: a host that is gone has posted what it had spent to its last scrape.
+max by (cluster, {POSTING}) (last_over_time({MONTH}[5m]))
+record {LEDGER_SEEN} (cluster, ledger, instance, node): Last scrape of each ledger that answers, by one target.
 {NEWEST}
 and
   {CHOSEN}
-""",
-            "",
-            "Last scrape of each ledger that answers, by one target.",
-            ("cluster", "ledger", "instance", "node"),
-        ),
-        Record(
-            TWICE,
-            f"""
+record {TWICE} (cluster, ledger, instance): 1: a target whose ledger another target reports as well; its spend and tokens are left out.
+# Two jobs scrape one exporter under two addresses, or two hosts run on one copied ledger.
 group by (cluster, ledger, instance) ({NEWEST})
 unless on (cluster, ledger, instance)
   {CHOSEN}
-""",
-            "Two jobs scrape one exporter under two addresses, or two hosts run on one copied ledger.",
-            "1: a target whose ledger another target reports as well; its spend and tokens are left out.",
-            ("cluster", "ledger", "instance"),
-        ),
-        Record(
-            SPENDS,
-            f"""
+record {SPENDS} (cluster, ledger, instance, node, product, team): Spend of each host that answers.
 sum by (cluster, instance, product, team) (max by ({SERVER}, instance, model) ({RATE}))
 * on (cluster, instance) group_left (ledger, node)
   {CHOSEN}
-""",
-            "",
-            "Spend of each host that answers.",
-            ("cluster", "ledger", "instance", "node", "product", "team"),
-        ),
-        Record(
-            SINCE,
-            f"""
+record {SINCE} (cluster, ledger, instance, node): Last scrape of each host that does not answer and is believed to run; 0 for one that never answered.
+# A host is believed to run while its target is there, or its node without an exporter, and is gone otherwise.
+# It is gone too where its target answers with another ledger. Of a target that is down, and whose host answers
+# elsewhere, the last scrape is remembered from 70 minutes after it on, while 80 still reach it.
 (
   {CANDIDATES}
   and on (cluster, instance) {TARGETS}
@@ -134,16 +107,8 @@ or
   unless on (cluster, node) last_over_time({LEDGER_SEEN}{{node!=""}}[70m])
   unless on (cluster, node) last_over_time({SINCE}{{ledger!="",node!=""}}[70m])
 )
-""",
-            "A host is believed to run while its target is there, or its node without an exporter, and is gone otherwise.\n"
-            "It is gone too where its target answers with another ledger. Of a target that is down, and whose host answers\n"
-            "elsewhere, the last scrape is remembered from 70 minutes after it on, while 80 still reach it.",
-            "Last scrape of each host that does not answer and is believed to run; 0 for one that never answered.",
-            ("cluster", "ledger", "instance", "node"),
-        ),
-        Record(
-            SILENT,
-            f"""
+record {SILENT} (cluster, ledger, instance, node, product, team): Last spend of each host that is silent.
+# The minute before is what the host spent last; 70 minutes where rules were not evaluated meanwhile.
 (
     max by ({HOST}, product, team) ({SPENDS} offset 1m)
   or on (ledger)
@@ -154,104 +119,43 @@ or
     max by ({HOST}, product, team) (last_over_time({SILENT}[70m]))
 )
 and on (cluster, ledger, instance) {SINCE}
-""",
-            "The minute before is what the host spent last; 70 minutes where rules were not evaluated meanwhile.",
-            "Last spend of each host that is silent.",
-            ("cluster", "ledger", "instance", "node", "product", "team"),
-        ),
-        Record(
-            "inference:hosts_metered",
-            "count by (cluster) (group by (cluster, instance) (inference_exporter_info))",
-            "",
-            "Exporters that answer.",
-            ("cluster",),
-        ),
-        Record(
-            "inference:gpu_nodes",
-            f"""
+record inference:hosts_metered (cluster): Exporters that answer.
+count by (cluster) (group by (cluster, instance) (inference_exporter_info))
+record inference:gpu_nodes (cluster): Nodes with GPUs that Kubernetes has; absent without kube-state-metrics.
+# kube-state-metrics knows those of a device plugin and not those of dynamic resource allocation.
 count by (cluster) (
   max by (cluster, node) (kube_node_status_capacity{{resource=~"{GPU_RESOURCES}"}}) > 0
 )
-""",
-            "kube-state-metrics knows those of a device plugin and not those of dynamic resource allocation.",
-            "Nodes with GPUs that Kubernetes has; absent without kube-state-metrics.",
-            ("cluster",),
-        ),
-        Record(
-            "inference:gpu_nodes_unmetered",
-            f"""
+record inference:gpu_nodes_unmetered (cluster, node): 1: a node with GPUs that no exporter meters.
 group by (cluster, node) (kube_node_status_capacity{{resource=~"{GPU_RESOURCES}"}} > 0)
 unless on (cluster, node) group by (cluster, node) (inference_exporter_info)
-""",
-            "",
-            "1: a node with GPUs that no exporter meters.",
-            ("cluster", "node"),
-        ),
-        Record(
-            "inference:cluster_heartbeat_timestamp_seconds",
-            "vector(time())",
-            "It has the external label of this Prometheus, and goes on where no host is left.",
-            "Time of the last evaluation of these rules.",
-            ("cluster",),
-        ),
-    ),
-)
+record inference:cluster_heartbeat_timestamp_seconds (cluster): Time of the last evaluation of these rules.
+# It has the external label of this Prometheus, and goes on where no host is left.
+vector(time())
+"""
 
-HOST_SPEND: Final = Group(
-    "inference-host-spend",
-    "1m",
-    (
-        Record(
-            "inference:cost_dollars_per_hour:server",
-            f"sum by ({SERVER}) (max by ({SERVER}, instance, model) ({RATE}) {UNIQUE})",
-            "",
-            "Spend of each server, on hosts that answer.",
-            SERVER_LABELS,
-        ),
-        Record(
-            "inference:cost_dollars_per_hour:owner",
-            f"sum by ({OWNER}) ({SPENDS})",
-            "",
-            "Spend by owner, on hosts that answer.",
-            OWNER_LABELS,
-        ),
-        Record(
-            "inference:cost_dollars_per_hour",
-            f"sum by (cluster) ({SPENDS})",
-            "",
-            "Spend of hosts that answer.",
-            ("cluster",),
-        ),
-        Record(
-            "inference:silent_dollars_per_hour:owner",
-            f"sum by ({OWNER}) ({SILENT})",
-            "",
-            "Last spend by owner of hosts that are silent.",
-            OWNER_LABELS,
-        ),
-        Record(
-            "inference:cost_at_first_price_dollars_per_hour:owner",
-            f"""
+HOST_SPEND: Final = f"""\
+rules inference-host-spend every 1m
+# Sums over hosts, apart from the group of hosts: at 2,000 hosts one group of both took a twelfth of a minute.
+record inference:cost_dollars_per_hour:server (cluster, product, team, namespace, server): Spend of each server, on hosts that answer.
+sum by ({SERVER}) (max by ({SERVER}, instance, model) ({RATE}) {UNIQUE})
+record inference:cost_dollars_per_hour:owner (cluster, product, team): Spend by owner, on hosts that answer.
+sum by ({OWNER}) ({SPENDS})
+record inference:cost_dollars_per_hour (cluster): Spend of hosts that answer.
+sum by (cluster) ({SPENDS})
+record inference:silent_dollars_per_hour:owner (cluster, product, team): Last spend by owner of hosts that are silent.
+sum by ({OWNER}) ({SILENT})
+record inference:cost_at_first_price_dollars_per_hour:owner (cluster, product, team): Spend by owner at the first price that is configured for each GPU, on hosts that answer.
+# A mean of it over days is one of use: a price that changed on a date is no change of it.
 sum by ({OWNER}) (
     max by ({OWNER}, instance) (inference_cost_at_first_price_dollars_per_hour) {UNIQUE}
   or on (cluster, instance)
     {SPENDS}
 )
-""",
-            "A mean of it over days is one of use: a price that changed on a date is no change of it.",
-            "Spend by owner at the first price that is configured for each GPU, on hosts that answer.",
-            OWNER_LABELS,
-        ),
-        Record(
-            "inference:cost_at_rest_price_dollars_per_hour:owner",
-            at_rest_price(SPENDS),
-            "Dated prices, ends of life, retirements, by each host's tariff.",
-            "Spend by owner at the mean price of the rest of the month, on hosts that answer.",
-            OWNER_LABELS,
-        ),
-    ),
-    "Sums over hosts, apart from the group of hosts: at 2,000 hosts one group of both took a twelfth of a minute.",
-)
+record inference:cost_at_rest_price_dollars_per_hour:owner (cluster, product, team): Spend by owner at the mean price of the rest of the month, on hosts that answer.
+# Dated prices, ends of life, retirements, by each host's tariff.
+{at_rest_price(SPENDS)}
+"""
 
 ENDS: Final = "inference_month_end_timestamp_seconds"
 
@@ -265,77 +169,36 @@ CONFIGURED_BUDGETS: Final = (
     "(inference_budget_dollars unless on (cluster, instance) (inference_budget_configured == 0))"
 )
 
-SETTINGS: Final = Group(
-    "inference-settings",
-    "1m",
-    (
-        Record(
-            "inference:budget_dollars:cluster",
-            f"""
+SETTINGS: Final = f"""\
+rules inference-settings every 1m
+# Settings common to all hosts, recorded once for the central Prometheus.
+record inference:budget_dollars:cluster (cluster, budget, product): Budgets of a cluster, each with the amount that most of its hosts export.
+# The default budget is none once any host has a configured one.
 {of_most(CONFIGURED_BUDGETS, "cluster, budget, product")}
 or on (cluster)
 max by (cluster, budget, product) (inference_budget_dollars)
-""",
-            "The default budget is none once any host has a configured one.",
-            "Budgets of a cluster, each with the amount that most of its hosts export.",
-            ("cluster", "budget", "product"),
-        ),
-        Record(
-            "inference:budget_dollars:deviating",
-            f"""
+record inference:budget_dollars:deviating (cluster, instance, node, budget, product): Configured budgets of hosts whose amount is not that of most hosts of the cluster.
 max by (cluster, instance, node, budget, product) (
   {CONFIGURED_BUDGETS}
   != on (cluster, budget, product) group_left () inference:budget_dollars:cluster
 )
-""",
-            "",
-            "Configured budgets of hosts whose amount is not that of most hosts of the cluster.",
-            ("cluster", "instance", "node", "budget", "product"),
-        ),
-        Record(
-            "inference:budget_configured:cluster",
-            """
+record inference:budget_configured:cluster (cluster): 1: a host of the cluster has a configured budget; 0: all have the default one.
+# A host that does not export it has a budget that holds.
 max by (cluster) (
   max by (cluster, instance) (inference_budget_configured)
   or
   group by (cluster, instance) (inference_budget_dollars)
 )
-""",
-            "A host that does not export it has a budget that holds.",
-            "1: a host of the cluster has a configured budget; 0: all have the default one.",
-            ("cluster",),
-        ),
-        Record(
-            "inference:fleet_overhead_dollars_per_hour:component",
-            "max by (cluster, component) (inference_fleet_overhead_dollars_per_hour)",
-            "",
-            "Overheads of the whole fleet that the hosts of a cluster export.",
-            ("cluster", "component"),
-        ),
-        Record(
-            "inference:month_end_timestamp_seconds:cluster",
-            f"max by (cluster, month) ({ENDS})",
-            "",
-            "End of each month that hosts export, in the last of their time zones.",
-            ("cluster", "month"),
-        ),
-        Record(
-            "inference:month_end_timestamp_seconds:zones",
-            f'count by (cluster, month) (count_values by (cluster, month) ("end", {ENDS}))',
-            "",
-            "Time zones of a cluster: instants at which a month ends.",
-            ("cluster", "month"),
-        ),
-        Record(
-            "inference:month_metered_since_timestamp_seconds:cluster",
-            "min by (cluster, month) (inference_month_metered_since_timestamp_seconds)",
-            "",
-            "Since when the first host that answers has metered a month.",
-            ("cluster", "month"),
-        ),
-        Record(
-            "inference:hours_per_month",
-            f"""
+record inference:fleet_overhead_dollars_per_hour:component (cluster, component): Overheads of the whole fleet that the hosts of a cluster export.
+max by (cluster, component) (inference_fleet_overhead_dollars_per_hour)
+record inference:month_end_timestamp_seconds:cluster (cluster, month): End of each month that hosts export, in the last of their time zones.
+max by (cluster, month) ({ENDS})
+record inference:month_end_timestamp_seconds:zones (cluster, month): Time zones of a cluster: instants at which a month ends.
+count by (cluster, month) (count_values by (cluster, month) ("end", {ENDS}))
+record inference:month_metered_since_timestamp_seconds:cluster (cluster, month): Since when the first host that answers has metered a month.
+min by (cluster, month) (inference_month_metered_since_timestamp_seconds)
+record inference:hours_per_month (cluster): Hours of a month in run-rates, as configured.
+# A host's run-rate over its spend.
 round(
   quantile by (cluster) (0.5,
     max by (cluster, instance) (inference_monthly_run_rate_dollars)
@@ -343,11 +206,4 @@ round(
   ),
   0.01
 )
-""",
-            "A host's run-rate over its spend.",
-            "Hours of a month in run-rates, as configured.",
-            ("cluster",),
-        ),
-    ),
-    "Settings common to all hosts, recorded once for the central Prometheus.",
-)
+"""

@@ -4,7 +4,6 @@ from typing import Final
 
 from hosts import SERVER, SERVER_LABELS, UNIQUE
 from load import UNKNOWN
-from statement import Group, Record
 
 NAMED_LABELS: Final = ("cluster", "namespace", "server")
 NAMED: Final = ", ".join(NAMED_LABELS)
@@ -79,71 +78,37 @@ def cost(window: str) -> str:
     return f"\n{least}\nor\n{most}\n"
 
 
-LEVELS: Final = Group(
-    "inference-service-level",
-    "1m",
-    (
-        Record(
-            OBSERVED,
-            rate("inference_slo_observations_total"),
-            "One group: shares divide sums of its records over time, so a missed evaluation is missing on both sides.",
-            meaning="latencies observed per second: requests, or tokens where the engine has no histogram of requests",
-            labels=OBSERVED_LABELS,
-        ),
-        Record(
-            MET,
-            rate("inference_slo_met_observations_total", "bound"),
-            meaning="those within the objective, at least (`lower`) and at most (`upper`)",
-            labels=(*OBSERVED_LABELS, "bound"),
-        ),
-        *(
-            Record(
-                f"{RATIO}:{name}",
-                ratio(window),
-                meaning=f"share of them within the objective, over {span}",
-                labels=(*OBSERVED_LABELS, "bound"),
-            )
-            for name, window, span in (("1h", "1h", "an hour"), ("24h", "1d", "a day"))
-        ),
-        Record(
-            TARGET,
-            f"""
+LEVELS: Final = f"""\
+rules inference-service-level every 1m
+record {OBSERVED} (cluster, product, team, namespace, server, objective, basis): latencies observed per second: requests, or tokens where the engine has no histogram of requests
+# One group: shares divide sums of its records over time, so a missed evaluation is missing on both sides.
+{rate("inference_slo_observations_total")}
+record {MET} (cluster, product, team, namespace, server, objective, basis, bound): those within the objective, at least (`lower`) and at most (`upper`)
+{rate("inference_slo_met_observations_total", "bound")}
+record {RATIO}:1h (cluster, product, team, namespace, server, objective, basis, bound): share of them within the objective, over an hour
+{ratio("1h")}
+record {RATIO}:24h (cluster, product, team, namespace, server, objective, basis, bound): share of them within the objective, over a day
+{ratio("1d")}
+record {TARGET} (cluster, namespace, server, objective): share that should meet each configured objective
+# A target that two jobs scrape has each series twice.
 max by ({NAMED}, objective) (
   0 * inference_slo_objective_seconds
   + on ({OF_HOST}) group_left ()
   max by ({OF_HOST}) (inference_slo_target_ratio)
 )
-""",
-            "A target that two jobs scrape has each series twice.",
-            meaning="share that should meet each configured objective",
-            labels=(*NAMED_LABELS, "objective"),
-        ),
-        Record(
-            f"{JOINT}:1h",
-            joint("1h"),
-            "No histogram has both latencies of a request.",
-            meaning="share within all objectives of a server, of which only bounds are known, over an hour",
-            labels=(*SERVER_LABELS, "bound"),
-        ),
-        *(
-            Record(
-                f"{COUNT}:{name}",
-                f"60 * sum_over_time({OBSERVED}[{window}])",
-                meaning=f"how many, over {span}",
-                labels=OBSERVED_LABELS,
-            )
-            for name, window, span in (("1h", "1h", "an hour"), ("24h", "1d", "a day"))
-        ),
-        Record(
-            "inference:server_slo_cost_dollars_per_million_tokens:1h",
-            cost("1h"),
-            "Assumes as many tokens per request within the objectives as outside.",
-            meaning="a server's price over the share within all objectives, over an hour",
-            labels=(*SERVER_LABELS, "bound"),
-        ),
-        Record(
-            LOAD,
-            f"""
+record {JOINT}:1h (cluster, product, team, namespace, server, bound): share within all objectives of a server, of which only bounds are known, over an hour
+# No histogram has both latencies of a request.
+{joint("1h")}
+record {COUNT}:1h (cluster, product, team, namespace, server, objective, basis): how many, over an hour
+60 * sum_over_time({OBSERVED}[1h])
+record {COUNT}:24h (cluster, product, team, namespace, server, objective, basis): how many, over a day
+60 * sum_over_time({OBSERVED}[1d])
+record inference:server_slo_cost_dollars_per_million_tokens:1h (cluster, product, team, namespace, server, bound): a server's price over the share within all objectives, over an hour
+# Assumes as many tokens per request within the objectives as outside.
+{cost("1h")}
+record {LOAD} (cluster, product, team, namespace, server): highest load of a server's hosts, 0 to 1; absent where one of them has no known limit
+# Full while requests wait: something that its page does not show holds them back. A host with an unknown load may
+# be full, and leaves its server out.
 (
   clamp_max(
     max by ({SERVER}) (inference_server_load_ratio)
@@ -156,17 +121,6 @@ max by ({NAMED}, objective) (
 unless on ({SERVER}) (
   {UNKNOWN}
 )
-""",
-            "Full while requests wait: something that its page does not show holds them back. A host with an unknown load may\n"
-            "be full, and leaves its server out.",
-            meaning="highest load of a server's hosts, 0 to 1; absent where one of them has no known limit",
-            labels=SERVER_LABELS,
-        ),
-        Record(
-            GPUS,
-            f"sum by ({SERVER}) (inference:party_gpus:rate5m)",
-            meaning="GPUs held, over all models",
-            labels=SERVER_LABELS,
-        ),
-    ),
-)
+record {GPUS} (cluster, product, team, namespace, server): GPUs held, over all models
+sum by ({SERVER}) (inference:party_gpus:rate5m)
+"""

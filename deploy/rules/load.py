@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from hosts import RATE, SERVER, SERVER_LABELS, UNIQUE
-from statement import Group, Record
+from hosts import RATE, SERVER, UNIQUE
 from tokens import SERVER_MODEL
 
 LEAST: Final = 0.1
@@ -25,53 +24,26 @@ def of_servers(gauge: str) -> str:
     return f"sum by ({SERVER}) (max by ({SERVER_MODEL}, instance) ({gauge}) {UNIQUE})"
 
 
-LOAD: Final = Group(
-    "inference-load",
-    "1m",
-    (
-        Record(
-            "inference:server_headroom_dollars_per_hour",
-            of_servers("inference_server_headroom_dollars_per_hour"),
-            meaning="busy spend of the load that a server could add; idle spend comes on top",
-            labels=SERVER_LABELS,
-        ),
-        Record(
-            IN_USE,
-            f"""
+LOAD: Final = f"""\
+rules inference-load every 1m
+record inference:server_headroom_dollars_per_hour (cluster, product, team, namespace, server): busy spend of the load that a server could add; idle spend comes on top
+{of_servers("inference_server_headroom_dollars_per_hour")}
+record {IN_USE} (cluster, product, team, namespace, server): spend of the load in use; absent while a host or model of the server has no load
+# A part of a server with an unknown load leaves all of it out: neither full nor empty.
 {of_servers(GAUGE)}
 unless on ({SERVER}) (
   {UNKNOWN}
 )
-""",
-            "A part of a server with an unknown load leaves all of it out: neither full nor empty.",
-            meaning="spend of the load in use; absent while a host or model of the server has no load",
-            labels=SERVER_LABELS,
-        ),
-        Record(
-            SPEND,
-            "inference:cost_dollars_per_hour:server",
-            "Again in this group: an evaluation that is missed is missing from both sides of the ratio.",
-            meaning="spend of a server, as the load in use is recorded",
-            labels=SERVER_LABELS,
-        ),
-        Record(
-            RATIO,
-            f"""
+record {SPEND} (cluster, product, team, namespace, server): spend of a server, as the load in use is recorded
+# Again in this group: an evaluation that is missed is missing from both sides of the ratio.
+inference:cost_dollars_per_hour:server
+record {RATIO} (cluster, product, team, namespace, server): mean load over an hour, idle time included
+# Weighed by dollars, so that a host counts by what it costs; known for nine minutes of ten.
 avg_over_time({IN_USE}[1h])
   / (avg_over_time({SPEND}[1h]) > 0)
 and on ({SERVER})
   count_over_time({IN_USE}[1h]) >= 0.9 * count_over_time({SPEND}[1h])
-""",
-            "Weighed by dollars, so that a host counts by what it costs; known for nine minutes of ten.",
-            meaning="mean load over an hour, idle time included",
-            labels=SERVER_LABELS,
-        ),
-        Record(
-            "inference:server_full_load_cost_dollars_per_million_tokens:1h",
-            f"{PAID} * on ({SERVER}) ({RATIO} >= {LEAST})",
-            "The same dollars over tokens / load: linear, where batches slow each sequence down. A lower bound.",
-            meaning="a server's price over an hour, had it been full: the least that load can bring it to",
-            labels=SERVER_LABELS,
-        ),
-    ),
-)
+record inference:server_full_load_cost_dollars_per_million_tokens:1h (cluster, product, team, namespace, server): a server's price over an hour, had it been full: the least that load can bring it to
+# The same dollars over tokens / load: linear, where batches slow each sequence down. A lower bound.
+{PAID} * on ({SERVER}) ({RATIO} >= {LEAST})
+"""

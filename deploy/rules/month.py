@@ -3,7 +3,6 @@
 from typing import Final
 
 from hosts import POSTING
-from statement import Group, Record
 
 MTD: Final = "inference:month_to_date_dollars"
 POSTED: Final = f"{MTD}:posting"
@@ -49,55 +48,33 @@ def over(ends: str = ENDS, seconds: int = 0) -> str:
 OVER: Final = over(f"{ENDS} or {ENDS}:cluster")
 """Asked both ways, so that nothing waits for the other rule where a rule sees the evaluation before."""
 
-MEMORY: Final = Group(
-    "inference-month-memory",
-    "1h",
-    (
-        Record(
-            ENDS_HOURLY,
-            f"""
+MEMORY: Final = f"""\
+rules inference-month-memory every 1h
+# One sample an hour of all ledgers. Only these rules and those of ten minutes look back so far.
+record {ENDS_HOURLY} (cluster, month): Memory of when each month ends.
 (
   max by (cluster, month) (last_over_time({ENDS}:cluster[6h]))
   or
   max by (cluster, month) (last_over_time({ENDS_HOURLY}[14d]))
 ) > time() - {ENDS_KEPT_SECONDS}
-""",
-            "",
-            "Memory of when each month ends.",
-            ("cluster", "month"),
-        ),
-        Record(
-            METERED_HOURLY,
-            f"""
+record {METERED_HOURLY} (cluster, month): Memory of since when each month is metered.
 min by (cluster, month) (
   min_over_time({METERED}:cluster[6h])
   or
   label_replace(min_over_time({METERED_HOURLY}[14d]), "from", "memory", "", "")
 )
 unless on (month) {over(f"last_over_time({ENDS_HOURLY}[2h])", CLOSED_MONTH_SECONDS)}
-""",
-            "",
-            "Memory of since when each month is metered.",
-            ("cluster", "month"),
-        ),
-        Record(
-            HOURLY,
-            f"""
+record {HOURLY} (ledger, month, product, team, price_basis): Memory of every ledger's month, until 40 days after its end.
+# An hourly series is cheap to look back on for 14 days, so hosts that are gone stay in the month through an outage
+# of Prometheus of up to 14 days and with 15 days of retention.
 (
   max by ({POSTING}) (last_over_time({POSTED}[6h]))
   or
   max by ({POSTING}) (last_over_time({HOURLY}[14d]))
 )
 unless on (month) {over(f"last_over_time({ENDS_HOURLY}[2h])", CLOSED_MONTH_SECONDS)}
-""",
-            "An hourly series is cheap to look back on for 14 days, so hosts that are gone stay in the month through an outage\n"
-            "of Prometheus of up to 14 days and with 15 days of retention.",
-            "Memory of every ledger's month, until 40 days after its end.",
-            ("ledger", "month", "product", "team", "price_basis"),
-        ),
-        Record(
-            LEDGER_CLUSTER_HOURLY,
-            f"""
+record {LEDGER_CLUSTER_HOURLY} (ledger, cluster): Memory of the cluster in which each ledger was last seen; the value is when.
+# A host that lived between two evaluations has posted and was never seen.
 topk by (ledger) (1, max by (ledger, cluster) (
   last_over_time({LEDGER_SEEN}[6h])
   or
@@ -106,14 +83,8 @@ topk by (ledger) (1, max by (ledger, cluster) (
   0 * last_over_time({POSTED}[6h])
 ))
 and on (ledger) last_over_time({HOURLY}[2h])
-""",
-            "A host that lived between two evaluations has posted and was never seen.",
-            "Memory of the cluster in which each ledger was last seen; the value is when.",
-            ("ledger", "cluster"),
-        ),
-        Record(
-            CLOSED_HOURLY,
-            f"""
+record {CLOSED_HOURLY} (cluster, month, product, team, price_basis): Closed months of the last 40 days, late postings and hosts that are gone included.
+# 0, once, where all hosts of an owner went on in another cluster: what is looked back for is the last value.
 sum by ({BY_BASIS}) (
   (
     max by ({POSTING}) (last_over_time({HOURLY}[2h]))
@@ -124,36 +95,16 @@ sum by ({BY_BASIS}) (
 )
 or
 0 * (max by ({BY_BASIS}) (last_over_time({CLOSED_HOURLY}[2h])) != 0)
-""",
-            "0, once, where all hosts of an owner went on in another cluster: what is looked back for is the last value.",
-            "Closed months of the last 40 days, late postings and hosts that are gone included.",
-            LABELS,
-        ),
-        Record(
-            BEAT_HOURLY,
-            f"max by (cluster) (last_over_time({BEAT}[70m]))",
-            "",
-            "Memory of when each cluster's rules were last evaluated.",
-            ("cluster",),
-        ),
-        Record(
-            OWNED_HOURLY,
-            "max by (product, team) (last_over_time(inference:spend_dollars_per_hour:owner[70m]))",
-            "",
-            "Memory of who spent within the hour.",
-            ("product", "team"),
-        ),
-    ),
-    "One sample an hour of all ledgers. Only these rules and those of ten minutes look back so far.",
-)
+record {BEAT_HOURLY} (cluster): Memory of when each cluster's rules were last evaluated.
+max by (cluster) (last_over_time({BEAT}[70m]))
+record {OWNED_HOURLY} (product, team): Memory of who spent within the hour.
+max by (product, team) (last_over_time(inference:spend_dollars_per_hour:owner[70m]))
+"""
 
-DEPARTED: Final = Group(
-    "inference-month-gone",
-    "10m",
-    (
-        Record(
-            GONE,
-            f"""
+DEPARTED: Final = f"""\
+rules inference-month-gone every 10m
+record {GONE} (cluster, ledger, month, product, team, price_basis): Open months of ledgers that do not report now.
+# Two weeks of 30,000 ledgers take too long to look at each minute. The cluster is the one that saw the ledger last.
 (
   (
     max by ({POSTING}) (last_over_time({POSTED}[70m]))
@@ -171,13 +122,7 @@ group by (ledger, cluster) (topk by (ledger) (1, max by (ledger, cluster) (
   or
   0 * last_over_time({POSTED}[70m])
 )))
-""",
-            "Two weeks of 30,000 ledgers take too long to look at each minute. The cluster is the one that saw the ledger last.",
-            "Open months of ledgers that do not report now.",
-            ("cluster", "ledger", "month", "product", "team", "price_basis"),
-        ),
-    ),
-)
+"""
 
 FORMER: Final = f"""(
       max by (ledger, cluster) (last_over_time({LEDGER_SEEN}[70m]))
@@ -193,29 +138,15 @@ LASTS: Final = "".join(
 )
 
 
-def closed(suffix: str, labels: tuple[str, ...], meaning: str) -> Record:
-    """A closed month by some of its labels."""
-    return Record(f"{CLOSED}{suffix}", f"sum by ({', '.join(labels)}) ({CLOSED_BASIS})", "", meaning, labels)
-
-
-THIS: Final = Group(
-    "inference-month",
-    "1m",
-    (
-        Record(
-            LEDGER_CLUSTER,
-            f"""
+THIS: Final = f"""\
+rules inference-month every 1m
+record {LEDGER_CLUSTER} (ledger, cluster): 1: the cluster of each ledger that was seen within 70 minutes or is silent, by its newest sample.
 group by (ledger, cluster) (
   topk by (ledger) (1, max by (ledger, cluster) (last_over_time({LEDGER_SEEN}[70m]) or {SINCE}{{ledger!=""}}))
 )
-""",
-            "",
-            "1: the cluster of each ledger that was seen within 70 minutes or is silent, by its newest sample.",
-            ("ledger", "cluster"),
-        ),
-        Record(
-            ENDS,
-            f"""
+record {ENDS} (cluster, month): When each month ends, in the last time zone of the cluster's hosts; for 40 days after.
+# Remembered, so that a fleet whose exporters are all down, or that was scaled to zero, still has a month. A cluster that
+# is lost over a month's end has the others' next one.
 (
   max by (cluster, month) ({ENDS}:cluster)
   or
@@ -226,29 +157,15 @@ group by (ledger, cluster) (
   group by (cluster) ({LOST_SINCE})
   * on () group_left (month) bottomk(1, max by (month) ({ENDS}:cluster) > time())
 ) > time() - {CLOSED_MONTH_SECONDS}
-""",
-            "Remembered, so that a fleet whose exporters are all down, or that was scaled to zero, still has a month. A cluster that\n"
-            "is lost over a month's end has the others' next one.",
-            "When each month ends, in the last time zone of the cluster's hosts; for 40 days after.",
-            ("cluster", "month"),
-        ),
-        Record(
-            "inference:month_hours_left",
-            f"clamp_min(({ENDS} - time()) / 3600, 0) unless on (month) {OVER}",
-            "",
-            "Hours left of each open month; 0 where it is over in the cluster's time zone and not in another's.",
-            ("cluster", "month"),
-        ),
-        Record(
-            "inference:fleet_month_hours_left",
-            f"bottomk(1, max by (month) ({ENDS} - time()) > 0) / 3600",
-            "The one that ends next by Prometheus's clock: a host whose clock is off cannot choose it.",
-            "Hours left, in the last time zone, of the one month that budgets are compared with.",
-            ("month",),
-        ),
-        Record(
-            BASIS,
-            f"""
+record inference:month_hours_left (cluster, month): Hours left of each open month; 0 where it is over in the cluster's time zone and not in another's.
+clamp_min(({ENDS} - time()) / 3600, 0) unless on (month) {OVER}
+record inference:fleet_month_hours_left (month): Hours left, in the last time zone, of the one month that budgets are compared with.
+# The one that ends next by Prometheus's clock: a host whose clock is off cannot choose it.
+bottomk(1, max by (month) ({ENDS} - time()) > 0) / 3600
+record {BASIS} (cluster, month, product, team, price_basis): Month to date by owner and by where the price came from; the sums below are of this.
+# All ledgers are added up once a minute, and the sums after it are of a few series. A posting counts once: by what
+# a host posted within 70 minutes, which outlasts an outage of an hour, else by the memory of hosts that are gone.
+# Where two clusters reported it, it is in the one that saw the ledger last.
 sum by ({BY_BASIS}) (
   topk by ({POSTING}) (1,
     max by (cluster, {POSTING}) (last_over_time({POSTED}[70m]))
@@ -258,56 +175,29 @@ sum by ({BY_BASIS}) (
   max by (cluster, {POSTING}) (last_over_time({GONE}[70m]))
 )
 unless on (month) {OVER}
-""",
-            "All ledgers are added up once a minute, and the sums after it are of a few series. A posting counts once: by what\n"
-            "a host posted within 70 minutes, which outlasts an outage of an hour, else by the memory of hosts that are gone.\n"
-            "Where two clusters reported it, it is in the one that saw the ledger last.",
-            "Month to date by owner and by where the price came from; the sums below are of this.",
-            LABELS,
-        ),
-        Record(
-            f"{MTD}:owner",
-            f"sum by (cluster, month, product, team) ({BASIS})",
-            "",
-            "Month to date by owner.",
-            ("cluster", "month", "product", "team"),
-        ),
-        Record(
-            f"{MTD}:price_basis",
-            f"sum by (cluster, month, price_basis) ({BASIS})",
-            "",
-            "Month to date by where the price came from.",
-            ("cluster", "month", "price_basis"),
-        ),
-        Record(
-            MTD,
-            f"sum by (cluster, month) ({BASIS})",
-            "",
-            "Month to date of every month that is open in any time zone, hosts that are gone included.",
-            ("cluster", "month"),
-        ),
-        Record(
-            CLOSED_BASIS,
-            f"""
+record {MTD}:owner (cluster, month, product, team): Month to date by owner.
+sum by (cluster, month, product, team) ({BASIS})
+record {MTD}:price_basis (cluster, month, price_basis): Month to date by where the price came from.
+sum by (cluster, month, price_basis) ({BASIS})
+record {MTD} (cluster, month): Month to date of every month that is open in any time zone, hosts that are gone included.
+sum by (cluster, month) ({BASIS})
+record {CLOSED_BASIS} (cluster, month, product, team, price_basis): Closed months of the last 40 days by owner and by where the price came from; the sums below are of this.
+# The hourly memory has a month within the hour after its end. Until then its last minutes hold: within two hours
+# a host that moved has been in two clusters. Two hours where rules were not evaluated at the end. Within the first
+# hour of the rules it is what hosts that answer export.
   max by ({BY_BASIS}) (last_over_time({CLOSED_HOURLY}[2h]) != 0)
 {LASTS}or on (month)
   sum by ({BY_BASIS}) (
     max by ({POSTING}) ({POSTED} and on (month) {OVER})
     * on (ledger) group_left (cluster) {LEDGER_CLUSTER}
   )
-""",
-            "The hourly memory has a month within the hour after its end. Until then its last minutes hold: within two hours\n"
-            "a host that moved has been in two clusters. Two hours where rules were not evaluated at the end. Within the first\n"
-            "hour of the rules it is what hosts that answer export.",
-            "Closed months of the last 40 days by owner and by where the price came from; the sums below are of this.",
-            LABELS,
-        ),
-        closed("", ("cluster", "month"), "Closed months of the last 40 days."),
-        closed(":owner", ("cluster", "month", "product", "team"), "The same by owner."),
-        closed(":price_basis", ("cluster", "month", "price_basis"), "The same by where the price came from."),
-        Record(
-            METERED,
-            f"""
+record {CLOSED} (cluster, month): Closed months of the last 40 days.
+sum by (cluster, month) ({CLOSED_BASIS})
+record {CLOSED}:owner (cluster, month, product, team): The same by owner.
+sum by (cluster, month, product, team) ({CLOSED_BASIS})
+record {CLOSED}:price_basis (cluster, month, price_basis): The same by where the price came from.
+sum by (cluster, month, price_basis) ({CLOSED_BASIS})
+record {METERED} (cluster, month): Since when each month is metered in the cluster.
 min by (cluster, month) (
   {METERED}:cluster
   or
@@ -316,14 +206,8 @@ min by (cluster, month) (
   label_replace(last_over_time({METERED_HOURLY}[14d]), "from", "memory", "", "")
 )
 and on (cluster, month) {ENDS}
-""",
-            "",
-            "Since when each month is metered in the cluster.",
-            ("cluster", "month"),
-        ),
-        Record(
-            "inference:month_unmetered_hours",
-            f"""
+record inference:month_unmetered_hours (cluster, month): Hours of the month before the first host of the cluster was metered.
+# A month with a change of clocks begins an hour off the multiple of 24 hours.
 (
   {METERED}
   - on (cluster, month)
@@ -332,10 +216,4 @@ and on (cluster, month) {ENDS}
 > 1.01
 or
 0 * {METERED}
-""",
-            "A month with a change of clocks begins an hour off the multiple of 24 hours.",
-            "Hours of the month before the first host of the cluster was metered.",
-            ("cluster", "month"),
-        ),
-    ),
-)
+"""

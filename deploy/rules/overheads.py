@@ -2,8 +2,6 @@
 
 from typing import Final
 
-from statement import Group, Record
-
 AMOUNT: Final = "inference:fleet_overhead_dollars_per_hour"
 GPUS: Final = "max by (cluster, product, team) (inference:gpus:owner)"
 
@@ -21,37 +19,21 @@ def per_million(window: str) -> str:
 """
 
 
-OVERHEADS: Final = Group(
-    "inference-overheads",
-    "1m",
-    (
-        Record(
-            AMOUNT,
-            f"sum(max by (component) ({AMOUNT}:component))",
-            "Every host of every cluster exports the same amount, so each component counts once; while a change is rolled\n"
-            "out, the largest amount counts.",
-            meaning="Overheads of the whole fleet, in no host's cost.",
-        ),
-        Record("inference:gpus", f"sum({GPUS})", meaning="GPUs in use or idle, shares of one added up."),
-        Record(
-            "inference:fleet_overhead_dollars_per_gpu_hour",
-            f"{AMOUNT} / on () (inference:gpus > 0)",
-            meaning="The same by GPU-hour.",
-        ),
-        Record(
-            f"{AMOUNT}:owner",
-            f"sum by (product, team) ({GPUS})\n* on () group_left () inference:fleet_overhead_dollars_per_gpu_hour",
-            meaning="The same by owner, spread by GPUs.",
-            labels=("product", "team"),
-        ),
-        *(
-            Record(
-                f"inference:fleet_overhead_dollars_per_million_tokens:{name}",
-                per_million(window),
-                meaning=f"The same per million tokens of a model, over {name}.",
-                labels=("cluster", "model"),
-            )
-            for name, window in (("1h", "1h"), ("24h", "1d"))
-        ),
-    ),
-)
+OVERHEADS: Final = f"""\
+rules inference-overheads every 1m
+record {AMOUNT} (): Overheads of the whole fleet, in no host's cost.
+# Every host of every cluster exports the same amount, so each component counts once; while a change is rolled
+# out, the largest amount counts.
+sum(max by (component) ({AMOUNT}:component))
+record inference:gpus (): GPUs in use or idle, shares of one added up.
+sum({GPUS})
+record inference:fleet_overhead_dollars_per_gpu_hour (): The same by GPU-hour.
+{AMOUNT} / on () (inference:gpus > 0)
+record {AMOUNT}:owner (product, team): The same by owner, spread by GPUs.
+sum by (product, team) ({GPUS})
+* on () group_left () inference:fleet_overhead_dollars_per_gpu_hour
+record inference:fleet_overhead_dollars_per_million_tokens:1h (cluster, model): The same per million tokens of a model, over 1h.
+{per_million("1h")}
+record inference:fleet_overhead_dollars_per_million_tokens:24h (cluster, model): The same per million tokens of a model, over 24h.
+{per_million("1d")}
+"""

@@ -2,9 +2,8 @@
 
 from typing import Final
 
-from hosts import OWNER_LABELS, SILENT, SPENDS
+from hosts import SILENT, SPENDS
 from month import BEAT, BEAT_HOURLY, LEDGER_CLUSTER, LEDGER_SEEN, LOST_SINCE, OWNED_HOURLY
-from statement import Group, Record
 
 LOST: Final = "inference:lost_dollars_per_hour:host"
 SPEND: Final = "inference:spend_dollars_per_hour"
@@ -48,13 +47,11 @@ ALL: Final = f"""(
       max by ({BY_LEDGER}) ({LOST})
   )"""
 
-SPENDING: Final = Group(
-    "inference-spend",
-    "1m",
-    (
-        Record(
-            LOST,
-            f"""
+SPENDING: Final = f"""\
+rules inference-spend every 1m
+record {LOST} (cluster, ledger, product, team): Last spend of each host of a cluster that sends nothing, unless another cluster sends it or sent it last.
+# What hosts spent a minute or two before the silence. Seven minutes: a sample is seen for five, and the silence
+# is noticed within one more. 70 minutes where rules were not evaluated meanwhile.
 (
     max by ({BY_LEDGER}) ({SPENDS} offset 7m or {SILENT} offset 7m)
   or on (cluster)
@@ -66,15 +63,7 @@ and on (cluster) {BEATS}
 unless on (ledger) {SPENDS}
 unless on (ledger) {SILENT}
 unless on (ledger, cluster) {ELSEWHERE}
-""",
-            "What hosts spent a minute or two before the silence. Seven minutes: a sample is seen for five, and the silence\n"
-            "is noticed within one more. 70 minutes where rules were not evaluated meanwhile.",
-            "Last spend of each host of a cluster that sends nothing, unless another cluster sends it or sent it last.",
-            ("cluster", "ledger", "product", "team"),
-        ),
-        Record(
-            RENAMED,
-            f"""
+record {RENAMED} (cluster): 1: a cluster that sends nothing, and all of whose hosts another cluster sends.
 group by (cluster) ({BEATS})
 and on (cluster) (
     {ELSEWHERE}
@@ -82,62 +71,29 @@ and on (cluster) (
     last_over_time({RENAMED}[70m])
 )
 unless on (cluster) {LOST}
-""",
-            "",
-            "1: a cluster that sends nothing, and all of whose hosts another cluster sends.",
-            ("cluster",),
-        ),
-        Record(
-            LOST_SINCE,
-            f"""
+record {LOST_SINCE} (cluster): Last heartbeat of each cluster that has sent none for 5 minutes; for 7 days.
 {BEATS}
 unless on (cluster) {RENAMED}
-""",
-            "",
-            "Last heartbeat of each cluster that has sent none for 5 minutes; for 7 days.",
-            ("cluster",),
-        ),
-        Record(
-            "inference:lost_dollars_per_hour:owner",
-            f"sum by (cluster, product, team) ({LOST})",
-            "",
-            "Last spend by owner of clusters that send nothing.",
-            OWNER_LABELS,
-        ),
-        Record(
-            f"{SPEND}:owner",
-            f"sum by (cluster, product, team) {ALL}",
-            "By ledger, so that replicas, a cluster that was renamed and a host that moved count once.",
-            "Spend by owner: hosts that answer, and the last spend of silent hosts and of clusters that send nothing.",
-            OWNER_LABELS,
-        ),
-        Record(
-            SPEND,
-            f"""
+record inference:lost_dollars_per_hour:owner (cluster, product, team): Last spend by owner of clusters that send nothing.
+sum by (cluster, product, team) ({LOST})
+record {SPEND}:owner (cluster, product, team): Spend by owner: hosts that answer, and the last spend of silent hosts and of clusters that send nothing.
+# By ledger, so that replicas, a cluster that was renamed and a host that moved count once.
+sum by (cluster, product, team) {ALL}
+record {SPEND} (cluster): Spend of each cluster, silent hosts included.
+# A cluster that was scaled to zero goes on to send its heartbeat, and spends 0.
   sum by (cluster) ({SPEND}:owner)
 or
   0 * group by (cluster) (inference:month_hours_left)
   unless on (cluster) {LOST_SINCE}
   and on () {BEAT}
-""",
-            "A cluster that was scaled to zero goes on to send its heartbeat, and spends 0.",
-            "Spend of each cluster, silent hosts included.",
-            ("cluster",),
-        ),
-        Record(
-            f"{FIRST_RATIO}:owner",
-            f"""
+record {FIRST_RATIO}:owner (product, team): First prices over prices of now, by the spend of hosts that answer; remembered for a day.
+# For silent hosts and lost clusters, which do not report a first price.
   {owners(AT_FIRST)} / ({owners(COST)} > 0)
 or
   last_over_time({FIRST_RATIO}:owner[1d])
-""",
-            "For silent hosts and lost clusters, which do not report a first price.",
-            "First prices over prices of now, by the spend of hosts that answer; remembered for a day.",
-            ("product", "team"),
-        ),
-        Record(
-            f"{FIRST}:owner",
-            f"""
+record {FIRST}:owner (product, team): Spend by owner at the first price that is configured for each GPU; what projections are made of.
+# 0 for an owner of the last 7 days who spends nothing, so that a mean over days is of the days and not of the
+# hours in which something ran.
     sum by (product, team) ({SPEND}:owner) * on (product, team) {FIRST_RATIO}:owner
   or
     {owners(AT_FIRST)}
@@ -146,68 +102,29 @@ or
   or
     0 * group by (product, team) (last_over_time({SPEND}:owner[70m]) or last_over_time({OWNED_HOURLY}[7d]))
     and on () {SPEND}
-""",
-            "0 for an owner of the last 7 days who spends nothing, so that a mean over days is of the days and not of the\n"
-            "hours in which something ran.",
-            "Spend by owner at the first price that is configured for each GPU; what projections are made of.",
-            ("product", "team"),
-        ),
-        Record(
-            FIRST,
-            f"sum({FIRST}:owner) or 0 * sum({SPEND})",
-            "",
-            "The same of the fleet.",
-        ),
-        Record(
-            REST_RATIO,
-            f"""
+record {FIRST} (): The same of the fleet.
+sum({FIRST}:owner) or 0 * sum({SPEND})
+record {REST_RATIO} (): Mean price of the rest of the month over the first price, by spend; remembered for a day, else 1.
+# Dated prices, ends of life and retirements are in a projection by it.
   {owners(AT_REST, "")} / ({owners(AT_FIRST, "")} > 0)
 or
   last_over_time({REST_RATIO}[1d])
 or
   vector(1)
-""",
-            "Dated prices, ends of life and retirements are in a projection by it.",
-            "Mean price of the rest of the month over the first price, by spend; remembered for a day, else 1.",
-        ),
-        Record(
-            f"{REST_RATIO}:owner",
-            f"""
+record {REST_RATIO}:owner (product, team): The same by owner; the fleet's where an owner's is not known.
   {owners(AT_REST)} / ({owners(AT_FIRST)} > 0)
 or
   last_over_time({REST_RATIO}:owner[1d])
 or
   0 * {FIRST}:owner + on () group_left () {REST_RATIO}
-""",
-            "",
-            "The same by owner; the fleet's where an owner's is not known.",
-            ("product", "team"),
-        ),
-        Record(
-            HOURS,
-            f"""
+record {HOURS} (): Hours of a month in run-rates, 730 unless configured.
   quantile(0.5, max by (cluster) (inference:hours_per_month))
 or
   last_over_time({HOURS}[1d])
 or
   vector(730)
-""",
-            "",
-            "Hours of a month in run-rates, 730 unless configured.",
-        ),
-        Record(
-            RUN_RATE,
-            f"{SPEND} * on () group_left () {HOURS}",
-            "",
-            "A month at the spend of this moment.",
-            ("cluster",),
-        ),
-        Record(
-            f"{RUN_RATE}:owner",
-            f"{SPEND}:owner * on () group_left () {HOURS}",
-            "",
-            "The same by owner.",
-            OWNER_LABELS,
-        ),
-    ),
-)
+record {RUN_RATE} (cluster): A month at the spend of this moment.
+{SPEND} * on () group_left () {HOURS}
+record {RUN_RATE}:owner (cluster, product, team): The same by owner.
+{SPEND}:owner * on () group_left () {HOURS}
+"""

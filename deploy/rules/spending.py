@@ -5,7 +5,6 @@ from typing import Final
 
 from budgets import TICKET_SHARE
 from levels import COUNT, GPUS, LOAD, RATIO, TARGET
-from statement import Alert
 from wording import (
     DAY,
     DOLLARS,
@@ -14,14 +13,10 @@ from wording import (
     MODELS,
     MONEY,
     NAMES_SHOWN,
-    OWNER,
-    PAGE,
     SHARE,
     SPEND,
-    TICKET,
     TIME,
     WASTE,
-    alert,
     link,
     listed,
     number,
@@ -48,16 +43,9 @@ OF_PRODUCTS: Final = '{product!=""}'
 WHOSE: Final = ("budget", "budget_product")
 """What its places take. Clusters may give one name to budgets of several products."""
 
-TEAM: Final = (
-    "{{ with printf `topk(1, sum by (team) (inference:month_to_date_dollars:owner{product=%q}))` $labels.product"
-    ' | query }}{{ . | first | label "team" }}{{ else }}platform{{ end }}'
-)
-"""The team that spent most of that product's month; a budget of the fleet is the platform's."""
-
-PAYS: Final = {"product": OWNER["product"], "team": TEAM}
-PRODUCT: Final = 'and $labels.product (ne $labels.product "fleet")'
+IF_PRODUCT: Final = 'and $labels.product (ne $labels.product "fleet")'
 """Whether a budget is one product's. vmalert hands annotations the labels that the alert sets, Prometheus the query's."""
-CHOSEN: Final = f"{{{{ if {PRODUCT} }}}}?var-product={{{{ $labels.product | urlquery }}}}{{{{ end }}}}"
+CHOSEN: Final = f"{{{{ if {IF_PRODUCT} }}}}?var-product={{{{ $labels.product | urlquery }}}}{{{{ end }}}}"
 BOARD: Final = MONEY + CHOSEN
 WASTE_BOARD: Final = WASTE + CHOSEN
 
@@ -65,7 +53,7 @@ WASTE_BOARD: Final = WASTE + CHOSEN
 def of_budget(record: str) -> str:
     """The three servers under a budget that are first by a record."""
     return (
-        f"{{{{ if {PRODUCT} }}}}"
+        f"{{{{ if {IF_PRODUCT} }}}}"
         + servers(f"{record}{{product=%q}}", "product")
         + "{{ else }}"
         + servers(record)
@@ -120,35 +108,24 @@ def cause(cost: Callable[[str], str]) -> str:
     rest = f"{cost(MATCH_BUDGET)} - {KEY} {NIGHT / 2} * {BUDGET}{MATCH_BUDGET}"
     largest = query(f"{product} > on () group_left () ({rest})", *WHOSE)
     return (
-        f"{{{{ if {PRODUCT} }}}}{{{{ $labels.product }}}}{{{{ else }}}}{{{{ with {largest} }}}}"
+        f"{{{{ if {IF_PRODUCT} }}}}{{{{ $labels.product }}}}{{{{ else }}}}{{{{ with {largest} }}}}"
         '{{ . | first | label "product" }}{{ else }}fleet{{ end }}{{ end }}'
     )
 
 
-def tiers(name: str, expr: str, cost: Callable[[str], str], **texts: str) -> tuple[Alert, ...]:
+def tiers(expr: str, cost: Callable[[str], str], head: str, why: str, says: str) -> str:
     """A page where waiting eight hours costs much of a configured budget, a ticket where it does not.
 
     A spend that fell back under the budget's rate pages no more, whatever its mean of a day is.
     """
     now = f"and {KEY} (inference:budget_run_rate_ratio > 1)"
     dear = f"{KEY} ({cost('')} / {KEY} ({BUDGET} > 0) >= {NIGHT} unless {DEFAULT} {now})"
-    return tuple(
-        alert(
-            name,
-            f"({expr})\n{word} {dear}",
-            severity=severity,
-            by=("budget", "product"),
-            wait=texts["wait"],
-            keep=texts.get("keep", ""),
-            why=texts.get("why", "") if severity == PAGE else "",
-            labels=PAYS | ({"cause": cause(cost)} if severity == PAGE else {}),
-            dashboard=BOARD,
-            summary=texts["summary"],
-            description=texts["description"] + SAYS_DEFAULT,
-            top=TOP,
-            waiting=night(cost(MATCH_BUDGET)),
-        )
-        for severity, word in ((PAGE, "and"), (TICKET, "unless"))
+    name, times = head.split(" ", 1)
+    end = f"by (budget, product): {BOARD}"
+    rest = f"{says}{SAYS_DEFAULT}\nservers: {TOP}\nwaiting: {night(cost(MATCH_BUDGET))}\n"
+    return (
+        f"alert {name} page {times} {end}\n{why}({expr})\nand {dear}\ncause: {cause(cost)}\n{rest}"
+        f"alert {name} ticket {times} {end}\n({expr})\nunless {dear}\n{rest}"
     )
 
 
@@ -171,86 +148,66 @@ def over_pace(match: str) -> str:
 
 
 RUNAWAY: Final = tiers(
-    "InferenceSpendRunaway",
     f"{excess('')} > {KEY} {TICKET_SHARE} * {BUDGET} {FIRST_DAY}",
     excess,
-    wait="15m",
-    keep="15m",
-    why="The spend is above its usual level and above the same hour of the week before, by so much that eight hours of the\n"
-    "excess cost a hundredth of a month's budget. Needs 24 hours of data.",
-    summary=f'Spend of {OF} rose: until morning it costs {{{{ $value | printf "%.0f" }}}} dollars more than usual.',
-    description=f"The spend is {number(f'{COST}{MATCH_BUDGET}', HOURLY, *WHOSE)}. Usual is"
-    f" {number(f'inference:budget_usual_dollars_per_hour{MATCH_BUDGET}', HOURLY, *WHOSE)}."
-    f" Find the servers that grew on the dashboard, and stop or scale them down."
-    f" A host that was never metered before counts as a rise.{RAISE}",
+    "InferenceSpendRunaway after 15m keep 15m",
+    """\
+# The spend is above its usual level and above the same hour of the week before, by so much that eight hours of the
+# excess cost a hundredth of a month's budget. Needs 24 hours of data.
+""",
+    f"""\
+summary: Spend of {OF} rose: until morning it costs {{{{ $value | printf "%.0f" }}}} dollars more than usual.
+description: The spend is {number(f"{COST}{MATCH_BUDGET}", HOURLY, *WHOSE)}. Usual is {number(f"inference:budget_usual_dollars_per_hour{MATCH_BUDGET}", HOURLY, *WHOSE)}. Find the servers that grew on the dashboard, and stop or scale them down. A host that was never metered before counts as a rise.{RAISE}""",
 )
-
 EXHAUSTED: Final = tiers(
-    "InferenceBudgetExhausted",
     f"{MONTH} >= {KEY} group_left () {BUDGET}",
     all_spend,
-    wait="5m",
-    summary=f'The budget {OF} for {{{{ $labels.month }}}} is spent: {{{{ $value | printf "%.0f" }}}} dollars.',
-    description="All further spend of the month is over the budget. Inform the budget's owner, and stop what can wait until"
-    f" next month.{RAISE}",
+    "InferenceBudgetExhausted after 5m",
+    "",
+    f"""\
+summary: The budget {OF} for {{{{ $labels.month }}}} is spent: {{{{ $value | printf "%.0f" }}}} dollars.
+description: All further spend of the month is over the budget. Inform the budget's owner, and stop what can wait until next month.{RAISE}""",
 )
-
 OVER_RATE: Final = tiers(
-    "InferenceRunRateOverBudget",
-    f"avg_over_time({RUN_RATE}[1d]) > {KEY} {BUDGET}\n"
-    f" and {KEY} (avg_over_time({RUN_RATE}[7d]) > {KEY} {BUDGET})\n"
-    f" and {KEY} {old(RUN_RATE)}\n"
-    f" {FIRST_DAY}",
+    f"""\
+avg_over_time({RUN_RATE}[1d]) > {KEY} {BUDGET}
+ and {KEY} (avg_over_time({RUN_RATE}[7d]) > {KEY} {BUDGET})
+ and {KEY} {old(RUN_RATE)}
+ {FIRST_DAY}""",
     over_pace,
-    wait="1h",
-    keep="15m",
-    why="By the means of a day and of a week, so that neither nights nor weekends make a false alert: a fleet whose month\n"
-    "ends below its budget has a mean below it. Needs 24 hours of data.",
-    summary=f"Run-rate of {OF} is {number(f'{RUN_RATE}{MATCH_BUDGET}', DOLLARS, *WHOSE)} a month now,"
-    f' {{{{ $value | printf "%.0f" }}}} dollars at the mean of the last day. The budget is'
-    f" {number(f'{BUDGET}{MATCH_BUDGET}', DOLLARS, *WHOSE)}.",
-    description="A month at the mean rate of the last 24 hours exceeds the budget. Look for new servers and for idle GPUs on the"
-    f" dashboard, and scale them down.{RAISE}",
+    "InferenceRunRateOverBudget after 1h keep 15m",
+    """\
+# By the means of a day and of a week, so that neither nights nor weekends make a false alert: a fleet whose month
+# ends below its budget has a mean below it. Needs 24 hours of data.
+""",
+    f"""\
+summary: Run-rate of {OF} is {number(f"{RUN_RATE}{MATCH_BUDGET}", DOLLARS, *WHOSE)} a month now, {{{{ $value | printf "%.0f" }}}} dollars at the mean of the last day. The budget is {number(f"{BUDGET}{MATCH_BUDGET}", DOLLARS, *WHOSE)}.
+description: A month at the mean rate of the last 24 hours exceeds the budget. Look for new servers and for idle GPUs on the dashboard, and scale them down.{RAISE}""",
 )
+PROJECTION: Final = f"""\
+alert InferenceSpendProjectedOverBudget ticket after 1h by (budget, product): {BOARD}
+# A projection needs 24 hours of data, unless its low end is over the budget. It is a ticket: what must not wait
+# until morning is a runaway.
+{PROJECTED} > {KEY} group_left () {BUDGET}
+{FIRST_DAY}
+or
+{PROJECTED} and on (budget, product, month) ({PROJECTED}:low > {KEY} group_left () {BUDGET})
+summary: Projected spend of {OF} for {{{{ $labels.month }}}} is {{{{ $value | printf "%.0f" }}}} dollars, over the budget of {number(f"{BUDGET}{MATCH_BUDGET}", DOLLARS, *WHOSE)}.{RUNS_OUT}
+description: Month to date is {number(f"{MONTH}{MATCH_BUDGET}", DOLLARS, *WHOSE)}. The month ends between {number(f"{PROJECTED}:low{MATCH_BUDGET}", DOLLARS, *WHOSE)} and {number(f"{PROJECTED}:high{MATCH_BUDGET}", DOLLARS, *WHOSE)}. The last day's rate gives {number(LAST_DAY, DOLLARS, *WHOSE)}.{METERED_SINCE} The projection assumes that the last weeks continue. Find the servers that grew on the dashboard, and scale down or stop what is idle.{RAISE}{SAYS_DEFAULT}
+servers: {TOP}
+waiting: {night(all_spend(MATCH_BUDGET))}
+"""
 
-PROJECTION: Final = alert(
-    "InferenceSpendProjectedOverBudget",
-    f"{PROJECTED} > {KEY} group_left () {BUDGET}\n{FIRST_DAY}\n"
-    f"or\n{PROJECTED} and on (budget, product, month) ({PROJECTED}:low > {KEY} group_left () {BUDGET})",
-    wait="1h",
-    by=("budget", "product"),
-    labels=PAYS,
-    dashboard=BOARD,
-    summary=f'Projected spend of {OF} for {{{{ $labels.month }}}} is {{{{ $value | printf "%.0f" }}}} dollars, over the budget of '
-    + number(f"{BUDGET}{MATCH_BUDGET}", DOLLARS, *WHOSE)
-    + "."
-    + RUNS_OUT,
-    description=f"Month to date is {number(f'{MONTH}{MATCH_BUDGET}', DOLLARS, *WHOSE)}. The month ends between"
-    f" {number(f'{PROJECTED}:low{MATCH_BUDGET}', DOLLARS, *WHOSE)} and"
-    f" {number(f'{PROJECTED}:high{MATCH_BUDGET}', DOLLARS, *WHOSE)}."
-    f" The last day's rate gives {number(LAST_DAY, DOLLARS, *WHOSE)}.{METERED_SINCE}"
-    " The projection assumes that the last weeks continue."
-    f" Find the servers that grew on the dashboard, and scale down or stop what is idle.{RAISE}{SAYS_DEFAULT}",
-    top=TOP,
-    waiting=night(all_spend(MATCH_BUDGET)),
-    why="A projection needs 24 hours of data, unless its low end is over the budget. It is a ticket: what must not wait\n"
-    "until morning is a runaway.",
-)
-
-IDLE: Final = alert(
-    "InferenceIdleSpend",
-    f"24 * avg_over_time({IDLE_SPEND}[1d]) >= {KEY} 0.01 * {BUDGET}\n"
-    f"and {KEY} {old(IDLE_SPEND)}\n{FIRST_DAY}",
-    dashboard=WASTE_BOARD,
-    wait="2h",
-    by=("budget", "product"),
-    labels=PAYS,
-    summary=f'Idle GPUs of {OF} cost {{{{ $value | printf "%.0f" }}}} dollars a day.',
-    description="These GPUs are paid for and compute nothing. Release unallocated GPUs first. Then move quiet servers together,"
-    f" or let them scale down.{SAYS_DEFAULT}",
-    top=of_budget("inference:waste_dollars_per_hour:server"),
-    waiting=night(f"8 * {IDLE_SPEND}{MATCH_BUDGET}"),
-)
+IDLE: Final = f"""\
+alert InferenceIdleSpend ticket after 2h by (budget, product): {WASTE_BOARD}
+24 * avg_over_time({IDLE_SPEND}[1d]) >= {KEY} 0.01 * {BUDGET}
+and {KEY} {old(IDLE_SPEND)}
+{FIRST_DAY}
+summary: Idle GPUs of {OF} cost {{{{ $value | printf "%.0f" }}}} dollars a day.
+description: These GPUs are paid for and compute nothing. Release unallocated GPUs first. Then move quiet servers together, or let them scale down.{SAYS_DEFAULT}
+servers: {of_budget("inference:waste_dollars_per_hour:server")}
+waiting: {night(f"8 * {IDLE_SPEND}{MATCH_BUDGET}")}
+"""
 
 DEVIATING: Final = f"""(
     max by (cluster, instance, node, budget, product) ({BUDGET}:deviating)
@@ -260,26 +217,15 @@ DEVIATING: Final = f"""(
 != {KEY} group_left () {BUDGET}"""
 """Hosts, and whole clusters, whose amount is not the one in force."""
 
-DIFFERS: Final = alert(
-    "InferenceBudgetsDiffer",
-    f"count by (budget, product) ({DEVIATING})",
-    wait="1h",
-    by=("budget", "product"),
-    labels=PAYS,
-    dashboard=BOARD,
-    summary=f"The budget {OF} is {number(f'{BUDGET}{MATCH_BUDGET}', DOLLARS, *WHOSE)}, and differs on {{{{ $value }}}} hosts or clusters: "
-    + listed(
-        f"sort_desc(topk({NAMES_SHOWN}, ({DEVIATING}) and {KEY} {BUDGET}{MATCH_BUDGET}))",
-        '{{ or .Labels.node .Labels.instance "All hosts" }}{{ with .Labels.cluster }} of cluster {{ . }}{{ end }}'
-        ' at {{ .Value | printf "%.0f" }} dollars. ',
-        *WHOSE,
-    ),
-    description="The amount of most hosts is in force, and all alerts and dashboards compare with it. Reload the configuration of"
-    " the hosts that are named, or correct their budgets.",
-    top=TOP,
-    waiting="No money is lost. If the other amount is the right one, alerts come too early or too late.",
-    why="An hour: a change that is rolled out reaches one host after the other.",
-)
+DIFFERS: Final = f"""\
+alert InferenceBudgetsDiffer ticket after 1h by (budget, product): {BOARD}
+# An hour: a change that is rolled out reaches one host after the other.
+count by (budget, product) ({DEVIATING})
+summary: The budget {OF} is {number(f"{BUDGET}{MATCH_BUDGET}", DOLLARS, *WHOSE)}, and differs on {{{{ $value }}}} hosts or clusters: {listed(f"sort_desc(topk({NAMES_SHOWN}, ({DEVIATING}) and {KEY} {BUDGET}{MATCH_BUDGET}))", '{{ or .Labels.node .Labels.instance "All hosts" }}{{ with .Labels.cluster }} of cluster {{ . }}{{ end }} at {{ .Value | printf "%.0f" }} dollars. ', *WHOSE)}
+description: The amount of most hosts is in force, and all alerts and dashboards compare with it. Reload the configuration of the hosts that are named, or correct their budgets.
+servers: {TOP}
+waiting: No money is lost. If the other amount is the right one, alerts come too early or too late.
+"""
 
 WHO: Final = ("cluster", "namespace", "server")
 BY_SERVER: Final = f"by ({', '.join(WHO)})"
@@ -304,29 +250,19 @@ WITH_ROOM: Final = f'min by ({OBJECTIVE}) ({RATIO}:24h{{bound="lower"}}) >= on (
 NO_PRODUCT: Final = f'{SPEND}{{product="unassigned",server!="unallocated"}}'
 FLEET_SPEND: Final = "sum(max by (cluster) (inference:cost_dollars_per_hour))"
 
-SERVERS: Final = (
-    alert(
-        "InferenceTokensDearer",
-        f"""
+SERVERS: Final = f"""\
+alert InferenceTokensDearer ticket after 2h by (cluster, namespace, server): {link(MODELS, *WHO)}
+# Not while the price of a week is one of some hours: a load test is cheap, and so is a renamed product by day.
 max by ({SERVER}) (inference:server_cost_dollars_per_million_tokens:24h)
   / (max by ({SERVER}) (last_over_time(inference:server_cost_dollars_per_million_tokens:7d[2h] offset 1d)) > 0)
 > 1.5
 and on ({SERVER}) last_over_time(inference:server_cost_dollars_per_million_tokens:7d[2h] offset 7d)
-""",
-        dashboard=link(MODELS, *WHO),
-        wait="2h",
-        by=WHO,
-        labels=OWNER,
-        summary=f'A million tokens of {SELF} cost {{{{ $value | printf "%.1f" }}}} times what they cost in the week before.',
-        description="The server has less traffic on as many GPUs, a higher price of them, or slower serving. The week's ratios on"
-        " the dashboard show which. Scale the server to its traffic, or undo what made it slower.",
-        top=OF_PRODUCT,
-        waiting=f"Eight hours of the server cost {SERVER_NIGHT}, a third or more of it above the week before.",
-        why="Not while the price of a week is one of some hours: a load test is cheap, and so is a renamed product by day.",
-    ),
-    alert(
-        "InferenceServiceLevelMissed",
-        f"""
+summary: A million tokens of {SELF} cost {{{{ $value | printf "%.1f" }}}} times what they cost in the week before.
+description: The server has less traffic on as many GPUs, a higher price of them, or slower serving. The week's ratios on the dashboard show which. Scale the server to its traffic, or undo what made it slower.
+servers: {OF_PRODUCT}
+waiting: Eight hours of the server cost {SERVER_NIGHT}, a third or more of it above the week before.
+alert InferenceServiceLevelMissed ticket after 30m by (cluster, namespace, server, objective): {link(MODELS, *WHO)}
+# By the upper bound of the share, so that no width of the engine's buckets makes an alert.
 (
   max by ({SERVER}, objective) ({RATIO}:1h{{bound="upper"}})
   < on ({OBJECTIVE}) group_left ()
@@ -334,22 +270,13 @@ and on ({SERVER}) last_over_time(inference:server_cost_dollars_per_million_token
 )
 and on ({OBJECTIVE}) (max by ({OBJECTIVE}) ({COUNT}:1h) >= {FEWEST})
 and {ON_SERVER} (max {BY_SERVER} ({SPEND}) > 0)
-""",
-        dashboard=link(MODELS, *WHO),
-        wait="30m",
-        by=(*WHO, "objective"),
-        labels=OWNER,
-        summary=f"{SELF} misses its objective {{{{ $labels.objective }}}}: at most {{{{ $value | {SHARE} }}}} of the last hour met it.",
-        description=f"The target is {number(f'max({TARGET}{MATCH_OBJECTIVE})', SHARE, *WHO, 'objective')}. Even if all latencies"
-        " between two buckets met it, too few did. If requests wait, add replicas. Else undo what made it slower, or correct the"
-        " objective.",
-        top=OF_PRODUCT,
-        waiting=f"Eight hours of it cost {SERVER_NIGHT}, for answers that come too late.",
-        why="By the upper bound of the share, so that no width of the engine's buckets makes an alert.",
-    ),
-    alert(
-        "InferenceServiceLevelOversized",
-        f"""
+summary: {SELF} misses its objective {{{{ $labels.objective }}}}: at most {{{{ $value | {SHARE} }}}} of the last hour met it.
+description: The target is {number(f"max({TARGET}{MATCH_OBJECTIVE})", SHARE, *WHO, "objective")}. Even if all latencies between two buckets met it, too few did. If requests wait, add replicas. Else undo what made it slower, or correct the objective.
+servers: {OF_PRODUCT}
+waiting: Eight hours of it cost {SERVER_NIGHT}, for answers that come too late.
+alert InferenceServiceLevelOversized ticket after 2h by (cluster, namespace, server): {link(MODELS, *WHO)}
+# By the lower bound of every objective that is configured; one that the engine does not report is not met. A server
+# on one GPU has none to release.
 (
   max by ({SERVER}) ({SPEND}{{{NAMED}}}) > 0
   and on ({SERVER}) (last_over_time({SPEND}[1h] offset 23h))
@@ -359,103 +286,56 @@ and {ON_SERVER} (max {BY_SERVER} (max_over_time({LOAD}[1d])) < 0.5)
 and {ON_SERVER} (max {BY_SERVER} ({GPUS}) > 1.5)
 and {ON_SERVER} {TARGET}
 unless {ON_SERVER} ({TARGET_OF} unless on ({OBJECTIVE}) ({WITH_ROOM}))
-""",
-        dashboard=link(MODELS, *WHO),
-        wait="2h",
-        by=WHO,
-        labels=OWNER,
-        summary=f'{SELF} meets its service level with room to spare, for {{{{ $value | printf "%.2f" }}}} dollars an hour.',
-        description="At least nine of ten misses that the target allows did not happen in 24 hours. Its load stayed below half all"
-        " day. Run it on fewer or cheaper GPUs, and watch the share.",
-        top=OF_PRODUCT,
-        waiting=f"Eight hours cost {SERVER_NIGHT}.",
-        why="By the lower bound of every objective that is configured; one that the engine does not report is not met. A server\n"
-        "on one GPU has none to release.",
-    ),
-    alert(
-        "InferenceServerServesNothing",
-        f"""
+summary: {SELF} meets its service level with room to spare, for {{{{ $value | printf "%.2f" }}}} dollars an hour.
+description: At least nine of ten misses that the target allows did not happen in 24 hours. Its load stayed below half all day. Run it on fewer or cheaper GPUs, and watch the share.
+servers: {OF_PRODUCT}
+waiting: Eight hours cost {SERVER_NIGHT}.
+alert InferenceServerServesNothing ticket after 1h by (cluster, namespace, server): {link(WASTE, *WHO)}
 (
   max by ({SERVER}) ({SPEND}{{{NAMED}}}) > 0
   and on ({SERVER}) (last_over_time({SPEND}[1h] offset 23h))
 )
 unless {ON_SERVER} (sum {BY_SERVER} (sum_over_time(inference:server_tokens:rate5m[1d])) > 0)
 unless {ON_SERVER} (sum {BY_SERVER} (sum_over_time(inference:busy_dollars_per_hour[1d])) > 0)
-""",
-        dashboard=link(WASTE, *WHO),
-        wait="1h",
-        by=WHO,
-        labels=OWNER,
-        summary=f'{SELF} holds GPUs for {{{{ $value | printf "%.2f" }}}} dollars an hour and has served nothing for a day.',
-        description="Its GPUs computed nothing for 24 hours, and no token moved. Stop the server, or let it scale to zero. If it"
-        " waits for its first use, silence the alert until then.",
-        top=OF_PRODUCT,
-        waiting=f"Eight hours cost {SERVER_NIGHT}.",
-    ),
-    alert(
-        "InferenceTokensMissing",
-        f"""
+summary: {SELF} holds GPUs for {{{{ $value | printf "%.2f" }}}} dollars an hour and has served nothing for a day.
+description: Its GPUs computed nothing for 24 hours, and no token moved. Stop the server, or let it scale to zero. If it waits for its first use, silence the alert until then.
+servers: {OF_PRODUCT}
+waiting: Eight hours cost {SERVER_NIGHT}.
+alert InferenceTokensMissing ticket after 1h by (cluster, namespace, server): {link(METER, "cluster")}
 (
   sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="other",{NAMED}}})
   / (sum by ({SERVER}) (inference:phase_cost_dollars:rate5m) > 0)
   > 0.1
 )
 unless {ON_SERVER} (sum {BY_SERVER} (sum_over_time(inference:server_tokens:rate5m[1h])) > 0)
-""",
-        dashboard=link(METER, "cluster"),
-        wait="1h",
-        by=WHO,
-        labels=OWNER,
-        summary=f"{SELF} computes and counts no token: {{{{ $value | {SHARE} }}}} of its cost has no price per token.",
-        description="Its metrics cannot be read, or it exports none. The metric inference_server_unread_info has the reason."
-        " docs/unread.md says what to do about each: a flag, a port, a path, a token or a certificate.",
-        top=OF_PRODUCT,
-        waiting=f"Eight hours of it cost {SERVER_NIGHT}, and their tokens are never counted.",
-    ),
-    alert(
-        "InferenceSpendUnassigned",
-        f"sum(max by ({SERVER}) ({NO_PRODUCT})) / {FLEET_SPEND} > 0.1",
-        wait="6h",
-        by=(),
-        summary="{{ $value | humanizePercentage }} of the spend has no product.",
-        description="No ownership rule and no pod label names a product for these servers. Add a rule; it counts from then on,"
-        " and posted cost never moves. Unallocated GPUs are not in this figure.",
-        top=servers(NO_PRODUCT),
-        waiting=f"Eight hours post {number(f'8 * sum(max by ({SERVER}) ({NO_PRODUCT}))', DOLLARS)} to no product, for good.",
-    ),
-    alert(
-        "InferenceMonthEstimated",
-        f"""
+summary: {SELF} computes and counts no token: {{{{ $value | {SHARE} }}}} of its cost has no price per token.
+description: Its metrics cannot be read, or it exports none. The metric inference_server_unread_info has the reason. docs/unread.md says what to do about each: a flag, a port, a path, a token or a certificate.
+servers: {OF_PRODUCT}
+waiting: Eight hours of it cost {SERVER_NIGHT}, and their tokens are never counted.
+alert InferenceSpendUnassigned ticket after 6h by (): {MONEY}
+sum(max by ({SERVER}) ({NO_PRODUCT})) / {FLEET_SPEND} > 0.1
+summary: {{{{ $value | humanizePercentage }}}} of the spend has no product.
+description: No ownership rule and no pod label names a product for these servers. Add a rule; it counts from then on, and posted cost never moves. Unallocated GPUs are not in this figure.
+servers: {servers(NO_PRODUCT)}
+waiting: Eight hours post {number(f"8 * sum(max by ({SERVER}) ({NO_PRODUCT}))", DOLLARS)} to no product, for good.
+alert InferenceMonthEstimated ticket after 6h by (): {METER}
+# A list price scaled to its region is an estimate and within a few percent; it counts in the month's estimated part
+# and does not by itself alert.
 sum(inference:month_to_date_dollars:price_basis{{price_basis="estimate"}} and on (month) inference:fleet_month_hours_left)
   / sum(inference:month_to_date_dollars:price_basis and on (month) inference:fleet_month_hours_left)
   > 0.2
 and on ()
   sum(max by (cluster) (inference:estimated_dollars_per_hour)) / {FLEET_SPEND} > 0.2
-""",
-        dashboard=METER,
-        wait="6h",
-        by=(),
-        summary="{{ $value | humanizePercentage }} of the month is at estimated prices.",
-        description="Where no price is configured, the catalogue's price of another cloud or region applies. The metric"
-        " inference_price_info names the GPUs, and doctor prints the line that replaces each. A new price does not change posted"
-        " cost: adjust does.",
-        top=servers(),
-        waiting="Every hour is posted at the estimate, and stays posted.",
-        why="A list price scaled to its region is an estimate and within a few percent; it counts in the month's estimated part\n"
-        "and does not by itself alert.",
-    ),
-    alert(
-        "InferenceGpuUnpriced",
-        "max by (cluster, gpu_model) (inference:gpus_unpriced:model)",
-        dashboard=link(METER, "cluster"),
-        wait="15m",
-        by=("cluster", "gpu_model"),
-        summary="{{ $value }} GPUs of model {{ $labels.gpu_model }} have no price: no figure has their cost.",
-        description="Neither a hardware rule nor the catalogue prices them. Add a rule to the exporter's configuration and reload"
-        " it. Unpriced GPU time waits in the ledger, and the first price that covers it charges it.",
-        top=servers(f"{SPEND}{{cluster=%q}}", "cluster"),
-        waiting="No money is lost, but no budget has theirs until then.",
-    ),
-)
+summary: {{{{ $value | humanizePercentage }}}} of the month is at estimated prices.
+description: Where no price is configured, the catalogue's price of another cloud or region applies. The metric inference_price_info names the GPUs, and doctor prints the line that replaces each. A new price does not change posted cost: adjust does.
+servers: {servers()}
+waiting: Every hour is posted at the estimate, and stays posted.
+alert InferenceGpuUnpriced ticket after 15m by (cluster, gpu_model): {link(METER, "cluster")}
+max by (cluster, gpu_model) (inference:gpus_unpriced:model)
+summary: {{{{ $value }}}} GPUs of model {{{{ $labels.gpu_model }}}} have no price: no figure has their cost.
+description: Neither a hardware rule nor the catalogue prices them. Add a rule to the exporter's configuration and reload it. Unpriced GPU time waits in the ledger, and the first price that covers it charges it.
+servers: {servers(f"{SPEND}{{cluster=%q}}", "cluster")}
+waiting: No money is lost, but no budget has theirs until then.
+"""
 
-ALERTS: Final = (*RUNAWAY, PROJECTION, *OVER_RATE, *EXHAUSTED, DIFFERS, IDLE, *SERVERS)
+ALERTS: Final = RUNAWAY + PROJECTION + OVER_RATE + EXHAUSTED + DIFFERS + IDLE + SERVERS

@@ -2,17 +2,17 @@
 
 from typing import Final
 
-from statement import Alert
-
 MONEY: Final = "/d/inference-cost"
 METER, GPUS, MODELS, WASTE = (f"{MONEY}-{name}" for name in ("meter", "gpus", "models", "waste"))
 """The dashboards, by their uids."""
 
 PAGE, TICKET = "page", "ticket"
-FLEET: Final = {"product": "fleet", "team": "platform"}
-"""The owner of alerts on the meter itself, and of those on all products."""
-
-OWNER: Final = {"product": '{{ or $labels.product "fleet" }}', "team": '{{ or $labels.team "platform" }}'}
+PRODUCT: Final = '{{ or $labels.product "fleet" }}'
+TEAM: Final = (
+    "{{ with printf `topk(1, sum by (team) (inference:month_to_date_dollars:owner{product=%q}))` $labels.product"
+    ' | query }}{{ . | first | label "team" }}{{ else }}platform{{ end }}'
+)
+"""The team that spent most of that product's month; a budget of the fleet is the platform's."""
 
 SPEND: Final = "inference:cost_dollars_per_hour:server"
 HOST_SPEND: Final = "inference:cost_dollars_per_hour:host"
@@ -107,41 +107,10 @@ TIME: Final = "humanizeTimestamp"
 DAY: Final = 'humanizeTimestamp | printf "%.10s"'
 
 
-def alert(
-    name: str,
-    expr: str,
-    *,
-    wait: str,
-    by: tuple[str, ...],
-    summary: str,
-    description: str,
-    top: str,
-    waiting: str,
-    severity: str = TICKET,
-    dashboard: str = MONEY,
-    labels: dict[str, str] = FLEET,
-    keep: str = "",
-    why: str = "",
-    began: str = "",
-) -> Alert:
-    """An alert with everything that all of them carry; `by` are the labels that identify one.
-
-    `began` is when the condition began, where its value says it; else Prometheus's own record of the alert does.
-    """
-    return Alert(
-        name,
-        expr,
-        wait,
-        {"severity": severity, **labels},
-        {
-            "summary": summary,
-            "description": description,
-            "since": began or since(name, severity, by),
-            "servers": top,
-            "waiting": waiting,
-            "dashboard": dashboard,
-            "runbook": f"docs/runbooks/{name}.md",
-        },
-        keep,
-        why,
-    )
+def owner_labels(by: tuple[str, ...]) -> dict[str, str]:
+    """Whose an alert is: a budget's product, a server's owner, else the platform's, which runs the meter."""
+    if "budget" in by:
+        return {"product": PRODUCT, "team": TEAM}
+    if "server" in by:
+        return {"product": PRODUCT, "team": '{{ or $labels.team "platform" }}'}
+    return {"product": "fleet", "team": "platform"}

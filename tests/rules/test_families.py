@@ -114,3 +114,23 @@ def test_the_page_says_how_many_rules_the_center_has() -> None:
     (needed,) = re.findall(r"\| `ruler_max_rule_groups_per_tenant` \| 70 \| (\d+) \|", page)
 
     assert int(needed) == len(loaded("fleet-rules.yml")["groups"])
+
+
+def test_a_rule_without_a_head_stops_the_generator() -> None:
+    """One that is misspelled would else be a part of the expression before it."""
+    program = """
+import sys
+sys.path.insert(0, "deploy/rules")
+from reader import groups
+try:
+    groups("rules g every 1m\\nrecord inference:a (cluster) no colon\\n1\\n")
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stdout == (
+        "deploy/rules: no head of a group, a record or an alert: record inference:a (cluster) no colon\n"
+    )

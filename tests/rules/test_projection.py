@@ -13,7 +13,8 @@ import pytest
 from benchmarks.projection.engine import Answer, InputSeries, Question, evaluate_series
 from tests.nightly import daily
 
-from projection import groups  # isort: skip  # deploy/rules, which the engine puts on the path
+from projection import projections  # isort: skip  # deploy/rules, which the engine puts on the path
+from reader import groups  # isort: skip
 from statement import text  # isort: skip
 
 pytestmark = [
@@ -193,12 +194,12 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
     def evaluated(*, each_day: bool) -> Mapping[tuple[str, int], Answer]:
         fleets = {name: fleet for name, fleet in FLEETS.items() if (name in EACH_DAY) is each_day}
         actual = evaluate_series(
-            text("", groups(("fleet",))),
+            text("", groups(projections(("fleet",)))),
             [one for name, fleet in fleets.items() for one in series(name, fleet)],
             questions,
             tmp_path_factory.mktemp("projection"),
             interval=1800,
-            order=[group.name for group in groups()],
+            order=[group.name for group in groups(projections())],
         )
         return {
             (keys[question.expr], question.at // 3600 - CHANGE): {
