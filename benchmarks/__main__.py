@@ -3,9 +3,9 @@
     python -m benchmarks            # `tools/bench`: an hour
     python -m benchmarks --quick    # half an hour: shorter runs, for a look
 
-The year (`python -m benchmarks.year`) and the soak (`python -m benchmarks.soak`) take hours: they are run
-alone. So are the simulated months of the projection (`python -m benchmarks.projection`), and the history of
-fleets that were recorded (`python -m benchmarks.backfill`).
+Run alone, since they take long: the soak (`tools/soak`), the fleet (`benchmarks.fleet`), the
+simulated months of the projection (`benchmarks.projection`), the split of prefill and decode
+(`benchmarks.phases`), and the history of fleets that were recorded (`benchmarks.backfill`).
 """
 
 import argparse

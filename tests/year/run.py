@@ -209,12 +209,10 @@ def run_year(
     moments: Iterable[YearTick],
     timer: Callable[[], float],
     together: int = 1,
-    closed: Callable[[Year, str], None] = lambda _year, _month: None,
 ) -> Year:
     """Run these ticks and write them to a ledger file.
 
     Short ticks more than five minutes from any event are committed `together`; all others by themselves.
-    `closed` is called at the first tick of each month with the one that ended.
     A file with the first part of the year is continued, as by a new process.
     """
     clock, year = YearClock(), Year(path)
@@ -249,7 +247,6 @@ def run_year(
         if closing:
             with LedgerReader.open(path) as reader:
                 year.closed[closing] = moment.at, reader.totals(clock.wall(), names)
-            closed(year, closing)
     if waiting:
         ledger.post(_as_one(waiting), state)
     assert ledger.problem == ""

@@ -20,7 +20,7 @@ def year_moments() -> Iterator[YearTick]:
     """Ticks of 10 s around each event and on a calm morning, of 10 minutes in autumn, of hours elsewhere.
 
     Those of 10 minutes are cut by the minute, longer ones than an hour by the hour. `tools/deep` takes eight
-    times as many; `python -m benchmarks.year` takes all of the year at 10 s.
+    times as many.
     """
     if deep():
         return events.moments(2 * events.HOUR, [(events.at(10, 1), events.at(11, 1), 600)])
