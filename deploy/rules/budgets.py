@@ -9,19 +9,13 @@ from projection import PROJECTED as OWNED
 BUDGET: Final = "inference:budget_dollars"
 CONFIGURED: Final = "inference:budget_configured"
 SPEND: Final = "inference:spend_dollars_per_hour"
-FIRST: Final = "inference:spend_at_first_price_dollars_per_hour"
 MONTH: Final = "inference:fleet_month_hours_left"
 SPENT: Final = "inference:budget_month_to_date_dollars"
 PROJECTED: Final = "inference:budget_month_projected_dollars"
 RUNS_OUT: Final = "inference:budget_runs_out_timestamp_seconds"
 USUAL: Final = "inference:budget_usual_dollars_per_hour"
-EXCESS: Final = "inference:budget_excess_dollars_per_hour"
-HOURS_METERED: Final = "inference:fleet_metered_hours"
 TICKET_SHARE: Final = 0.01
 """The part of a month's budget that eight hours of excess must cost before an alert speaks."""
-KEYS: Final = ("budget", "product")
-MONTHLY: Final = ("budget", "product", "month")
-
 
 LOST: Final = f"{BUDGET}:lost"
 DEFAULT: Final = f"{CONFIGURED}:cluster"
@@ -89,23 +83,8 @@ def usual(estimate: Estimate) -> str:
     return f"(({before} > {join} {level}) or {level}) * {join} {price}"
 
 
-def runs_out() -> str:
-    """When the budget is spent, at the mean rate of the hours left; a budget that is spent keeps the time."""
-    keys = "on (budget, product, month)"
-    left = f"({BUDGET} - on (budget, product) group_right () {SPENT})"
-    return f"""
-  time() + 3600 * inference:fleet_mean_hours_left * on (month) group_right ()
-  (
-    ({left} > 0)
-    / {keys} ({PROJECTED} - {keys} {SPENT} > {keys} {left})
-  )
-or
-  (last_over_time({RUNS_OUT}[1d]) <= time()) and {keys} ({left} <= 0)
-or
-  0 * ({left} <= 0) + time()
-"""
-
-
+THIS: Final = "on (budget, product, month)"
+LEFT: Final = f"({BUDGET} - on (budget, product) group_right () {SPENT})"
 FLEET: Final = Estimate()
 OWNERS: Final = Estimate(owner=True)
 
@@ -113,15 +92,15 @@ RISING: Final = f"""
 (
   last_over_time({USUAL}[70m])
   and on (budget, product)
-  (8 * last_over_time({EXCESS}[70m]) > on (budget, product) {TICKET_SHARE} * {BUDGET})
-  and on () (last_over_time({HOURS_METERED}[70m]) > 24)
+  (8 * last_over_time(inference:budget_excess_dollars_per_hour[70m]) > on (budget, product) {TICKET_SHARE} * {BUDGET})
+  and on () (last_over_time(inference:fleet_metered_hours[70m]) > 24)
   unless on () {recent(FLEET.week)}
 )
 """
 """What was usual before a rise that goes on. In the first week no other week says what is usual, and days soon have the rise."""
 
 BUDGETS: Final = f"""\
-rules inference-budgets every 1m
+rules inference-budgets every 1m: Budgets
 record {LOST} (cluster, budget, product): Configured budgets of clusters that send nothing or have no host.
 # A budget that only hosts of a lost cluster export holds on, and so does its alert; that of a cluster without hosts until
 # its month ends. One that a living cluster has, or removed, is that cluster's to keep.
@@ -169,13 +148,21 @@ record inference:budget_run_rate_ratio (budget, product): Run-rate, as a part of
 {share("inference:budget_monthly_run_rate_dollars")}
 record inference:budget_eight_hours_ratio (budget, product): Cost of the next eight hours, as a part of the budget.
 {share("8 * inference:budget_cost_dollars_per_hour")}
-record {EXCESS} (budget, product): Spend now beyond the usual; negative below it.
+record inference:budget_excess_dollars_per_hour (budget, product): Spend now beyond the usual; negative below it.
 inference:budget_cost_dollars_per_hour - on (budget, product) {USUAL}
 record inference:budget_over_dollars_per_hour (budget, product): Spend now beyond what a month at the budget allows; absent below it.
 inference:budget_cost_dollars_per_hour
 * on (budget, product) (1 - 1 / (inference:budget_run_rate_ratio > 1))
 record {RUNS_OUT} (budget, product, month): When the budget is spent, at the projected rate; absent where the month ends first.
-{runs_out()}
-record {HOURS_METERED} (): Hours of data behind the projection, up to 168.
-count_over_time({recent(FLEET.hour, "1h")}[7d:1h]) or 0 * sum({FIRST})
+  time() + 3600 * inference:fleet_mean_hours_left * on (month) group_right ()
+  (
+    ({LEFT} > 0)
+    / {THIS} ({PROJECTED} - {THIS} {SPENT} > {THIS} {LEFT})
+  )
+or
+  (last_over_time({RUNS_OUT}[1d]) <= time()) and {THIS} ({LEFT} <= 0)
+or
+  0 * ({LEFT} <= 0) + time()
+record inference:fleet_metered_hours (): Hours of data behind the projection, up to 168.
+count_over_time({recent(FLEET.hour, "1h")}[7d:1h]) or 0 * sum(inference:spend_at_first_price_dollars_per_hour)
 """

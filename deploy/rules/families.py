@@ -12,13 +12,15 @@ from typing import Final
 
 from statement import Group, Record, query_texts
 
-DASHBOARDS: Final = Path(__file__).parents[2] / "dashboards"
+ROOT: Final = Path(__file__).parents[2]
+NAMING: Final = tuple(
+    ROOT / "deploy/prometheus" / name for name in ("cluster.yml", "federation.yml", "operator-values.yaml")
+)
 
 NAME: Final = re.compile(r"\b(?:inference[_:][a-z0-9_:]+|kube_[a-z0-9_]+|up\b(?=\s*[{\[)=]))")
 
-TOP: Final = (
-    "Written by deploy/rules/generate.py; do not edit. docs/fleet.md says where it belongs and what it costs."
-)
+LISTED: Final = re.compile(r"inference:[\w:]+(?:\|\\\n( +)inference:[\w:]+)+")
+"""The names as one regular expression in YAML."""
 
 
 def of_rules(groups: tuple[Group, ...]) -> set[str]:
@@ -28,14 +30,10 @@ def of_rules(groups: tuple[Group, ...]) -> set[str]:
     return mentioned - {rule.name for rule in rules if isinstance(rule, Record)}
 
 
-def of_dashboards(folder: Path = DASHBOARDS) -> dict[str, set[str]]:
-    """What the panels, marks and variables of each dashboard read, by its file's name."""
-    return {
-        file.stem: {
-            name for query in queries(json.loads(file.read_text("utf-8"))) for name in NAME.findall(query)
-        }
-        for file in sorted(folder.glob("*.json"))
-    }
+def of_dashboards() -> set[str]:
+    """What the panels, marks and variables of the dashboards read."""
+    boards = (json.loads(file.read_text("utf-8")) for file in (ROOT / "dashboards").glob("*.json"))
+    return {name for board in boards for query in queries(board) for name in NAME.findall(query)}
 
 
 def queries(part: object) -> Iterator[str]:
@@ -61,120 +59,16 @@ def families(cluster: tuple[Group, ...], fleet: tuple[Group, ...]) -> list[str]:
     needed = of_rules(fleet)
     if raw := sorted(needed - recorded):
         raise ValueError(f"fleet-rules.yml reads what cluster-rules.yml does not record: {', '.join(raw)}")
-    shown = {name for names in of_dashboards().values() for name in names}
-    return sorted(needed | (shown & recorded))
+    return sorted(needed | (of_dashboards() & recorded))
 
 
-def regex(names: list[str], indent: str) -> str:
-    """The names as one regular expression, in YAML, one on each line."""
-    return '"' + f"|\\\n{indent}".join(names) + '"'
-
-
-def files(cluster: tuple[Group, ...], fleet: tuple[Group, ...]) -> dict[str, str]:
-    """Files of deploy/prometheus by name."""
+def files(cluster: tuple[Group, ...], fleet: tuple[Group, ...]) -> dict[Path, str]:
+    """The files of deploy/prometheus that name them, one on each line, as they are to be."""
     names = families(cluster, fleet)
-    return {
-        "cluster.yml": CLUSTER.format(top=TOP, scrape=SCRAPE, regex=regex(names, " " * 10)),
-        "central.yml": CENTRAL.format(top=TOP),
-        "federation.yml": FEDERATION.format(top=TOP, regex="|\\\n          ".join(names)),
-        "operator-values.yaml": OPERATOR.format(top=TOP, regex=regex(names, " " * 14)),
-    }
-
-
-SCRAPE: Final = """\
-scrape_configs:
-  - job_name: inference-cost-exporter
-    honor_labels: true   # `namespace` is that of the workload that the money is for
-    static_configs:
-      - targets: ["localhost:9844"]
-    # Many hosts: list them in files, which are read again when they change.
-    # file_sd_configs:
-    #   - files: [/etc/prometheus/inference-cost-exporter/*.yaml]
-"""
-
-CLUSTER: Final = """\
-# The Prometheus of one of several clusters: scrapes the exporters, records, and sends what the center needs.
-# {top}
-global:
-  scrape_interval: 30s
-  external_labels:
-    cluster: dc1         # unique among the clusters; no budget or month depends on it
-    # replica: a         # of a highly available pair; docs/fleet.md has what each store does with it
-
-rule_files:
-  - cluster-rules.yml
-
-{scrape}
-remote_write:
-  - url: https://central.example/api/v1/write
-    # basic_auth: {{username: dc1, password_file: /etc/prometheus/central-password}}
-    write_relabel_configs:
-      - source_labels: [__name__]
-        action: keep
-        regex: {regex}
-"""
-
-CENTRAL: Final = """\
-# The central Prometheus, to which clusters send by remote write: months, budgets, projections and alerts.
-# {top}
-# Start it with --web.enable-remote-write-receiver.
-global:
-  evaluation_interval: 1m
-  rule_query_offset: 30s   # samples that are sent arrive some seconds late
-
-storage:
-  tsdb:
-    # After an outage a cluster sends up to two hours again; without this all older than one hour is refused.
-    out_of_order_time_window: 3h
-
-rule_files:
-  - fleet-rules.yml
-
-alerting:
-  alertmanagers:
-    - static_configs:
-        - targets: ["localhost:9093"]
-"""
-
-FEDERATION: Final = """\
-# A central Prometheus that fetches from those of the clusters, where they cannot send.
-# {top}
-global:
-  evaluation_interval: 1m
-
-rule_files:
-  - fleet-rules.yml
-
-alerting:
-  alertmanagers:
-    - static_configs:
-        - targets: ["localhost:9093"]
-
-scrape_configs:
-  - job_name: federate
-    metrics_path: /federate
-    honor_labels: true     # keeps the labels of the clusters' Prometheus servers, its external labels among them
-    scrape_interval: 30s
-    scrape_timeout: 25s
-    params:
-      "match[]":
-        - "{{__name__=~\\"\\
-          {regex}\\"}}"
-    static_configs:
-      - targets: ["prometheus.dc1.example:9090", "prometheus.dc2.example:9090"]
-"""
-
-OPERATOR: Final = """\
-# Values of the chart kube-prometheus-stack for one of several clusters; cluster.yml says the same without an operator.
-# {top}
-prometheus:
-  prometheusSpec:
-    externalLabels:
-      cluster: dc1
-    remoteWrite:
-      - url: https://central.example/api/v1/write
-        writeRelabelConfigs:
-          - sourceLabels: [__name__]
-            action: keep
-            regex: {regex}
-"""
+    written = {}
+    for file in NAMING:
+        text = file.read_text(encoding="utf-8")
+        if not LISTED.search(text):
+            raise ValueError(f"{file}: no list of families")
+        written[file] = LISTED.sub(lambda found: f"|\\\n{found[1]}".join(names), text)
+    return written

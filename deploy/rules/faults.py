@@ -1,14 +1,12 @@
 """Faults of a cluster's exporters: records that exist only while something is wrong."""
 
-from collections.abc import Iterable
 from typing import Final
 
 from hosts import LEDGER_SEEN
 
-from exporter.vendors import VENDORS, GpuVendor
+from exporter.vendors import VENDORS
 
-LABELS: Final = ("cluster", "instance", "node")
-HOST: Final = ", ".join(LABELS)
+HOST: Final = "cluster, instance, node"
 TARGETS: Final = "group by (cluster, ledger, instance, job) (inference_monthly_run_rate_dollars)"
 BEGUN: Final = "inference_ledger_begun_timestamp_seconds"
 
@@ -18,17 +16,14 @@ def failed(metric: str, by: str = HOST) -> str:
     return f"(min by ({by}) ({metric}) == 0) + 1"
 
 
-def driver_up(vendors: Iterable[GpuVendor]) -> str:
-    """1 for each cluster of which an exporter reads the GPUs of any vendor."""
-    sources = "|".join(vendor.source for vendor in vendors)
-    return f'max by (cluster) (inference_source_up{{source=~"{sources}"}})'
-
+SOURCES: Final = "|".join(vendor.source for vendor in VENDORS)
+"""What reads the GPUs of any vendor."""
 
 FAULTS: Final = f"""\
-rules inference-faults every 1m
+rules inference-faults every 1m: Faults of the meter
 # Most exist only while something is wrong, so that the central place receives little of a fleet without faults.
 record inference:driver_up (cluster): 1: an exporter of the cluster reads the driver; 0: none that answers does.
-{driver_up(VENDORS)}
+max by (cluster) (inference_source_up{{source=~"{SOURCES}"}})
 record inference:nodes (cluster): Nodes that kube-state-metrics knows.
 # With it, a cluster without hosts is known to be scaled to zero.
 count by (cluster) (group by (cluster, node) (kube_node_info))

@@ -76,7 +76,7 @@ def main() -> int:
         return 1
     wanted = {FOLDER / name: text(header, groups) for name, (header, groups) in files.items()}
     cluster, fleet = (groups for _, groups in files.values())
-    wanted |= {FOLDER / name: written for name, written in families.files(cluster, fleet).items()}
+    wanted |= families.files(cluster, fleet)
     wanted[records.PAGE] = records.page({name: groups for name, (_, groups) in files.items()})
     return update(wanted, Path(__file__), ROOT, check=check)
 

@@ -4,10 +4,8 @@ from typing import Final
 
 from exporter.vendors import VENDORS
 
-OWNER_LABELS: Final = ("cluster", "product", "team")
-SERVER_LABELS: Final = (*OWNER_LABELS, "namespace", "server")
-OWNER: Final = ", ".join(OWNER_LABELS)
-SERVER: Final = ", ".join(SERVER_LABELS)
+OWNER: Final = "cluster, product, team"
+SERVER: Final = f"{OWNER}, namespace, server"
 HOST: Final = "cluster, ledger, instance, node"
 POSTING: Final = "ledger, month, product, team, price_basis"
 """One line of one ledger's month. A ledger's id is unique in the world, so no cluster is in it."""
@@ -24,8 +22,7 @@ LEDGER_SEEN: Final = "inference:ledger_seen_timestamp_seconds"
 SINCE: Final = "inference:host_silent_since_timestamp_seconds"
 SPENDS: Final = "inference:cost_dollars_per_hour:host"
 SILENT: Final = "inference:silent_dollars_per_hour:host"
-TWICE: Final = "inference:duplicate_targets"
-UNIQUE: Final = f"unless on (cluster, instance) {TWICE}"
+UNIQUE: Final = "unless on (cluster, instance) inference:duplicate_targets"
 
 NEWEST: Final = f"topk by (cluster, instance) (1, max by ({HOST}) (timestamp({MONTH})))"
 """The ledger that each target reports: of two, while the one before is still within the lookback, the newer."""
@@ -47,33 +44,16 @@ TARGETS: Final = f"""(
   or
   group by (cluster, instance) (up{{job=~"{JOB}"}})
 )"""
-
-
-def at_rest_price(rate: str) -> str:
-    """A rate of hosts at the mean price of the rest of the month, by each host's tariff."""
-    return f"""
-sum by ({OWNER}) (
-  {rate}
-  * on (cluster, instance) group_left ()
-  (
-    max by (cluster, instance) (inference_month_price_change_ratio)
-    or
-    group by (cluster, instance) ({rate})
-  )
-)
-"""
-
-
 HOSTS: Final = f"""\
-rules inference-hosts every 1m
-record {MONTH.replace("inference_", "inference:")}:posting (cluster, ledger, month, product, team, price_basis): Month to date of each ledger that answers, and for 5 minutes of one that fell silent.
+rules inference-hosts every 1m: Hosts of a cluster
+record inference:month_to_date_dollars:posting (cluster, ledger, month, product, team, price_basis): Month to date of each ledger that answers, and for 5 minutes of one that fell silent.
 # Five minutes: a host that is gone has posted what it had spent to its last scrape.
 max by (cluster, {POSTING}) (last_over_time({MONTH}[5m]))
 record {LEDGER_SEEN} (cluster, ledger, instance, node): Last scrape of each ledger that answers, by one target.
 {NEWEST}
 and
   {CHOSEN}
-record {TWICE} (cluster, ledger, instance): 1: a target whose ledger another target reports as well; its spend and tokens are left out.
+record inference:duplicate_targets (cluster, ledger, instance): 1: a target whose ledger another target reports as well; its spend and tokens are left out.
 # Two jobs scrape one exporter under two addresses, or two hosts run on one copied ledger.
 group by (cluster, ledger, instance) ({NEWEST})
 unless on (cluster, ledger, instance)
@@ -135,29 +115,35 @@ vector(time())
 """
 
 HOST_SPEND: Final = f"""\
-rules inference-host-spend every 1m
+rules inference-host-spend every 1m: Spend of hosts that answer
 # Sums over hosts, apart from the group of hosts: at 2,000 hosts one group of both took a twelfth of a minute.
-record inference:cost_dollars_per_hour:server (cluster, product, team, namespace, server): Spend of each server, on hosts that answer.
+record inference:cost_dollars_per_hour:server ({SERVER}): Spend of each server, on hosts that answer.
 sum by ({SERVER}) (max by ({SERVER}, instance, model) ({RATE}) {UNIQUE})
-record inference:cost_dollars_per_hour:owner (cluster, product, team): Spend by owner, on hosts that answer.
+record inference:cost_dollars_per_hour:owner ({OWNER}): Spend by owner, on hosts that answer.
 sum by ({OWNER}) ({SPENDS})
 record inference:cost_dollars_per_hour (cluster): Spend of hosts that answer.
 sum by (cluster) ({SPENDS})
-record inference:silent_dollars_per_hour:owner (cluster, product, team): Last spend by owner of hosts that are silent.
+record inference:silent_dollars_per_hour:owner ({OWNER}): Last spend by owner of hosts that are silent.
 sum by ({OWNER}) ({SILENT})
-record inference:cost_at_first_price_dollars_per_hour:owner (cluster, product, team): Spend by owner at the first price that is configured for each GPU, on hosts that answer.
+record inference:cost_at_first_price_dollars_per_hour:owner ({OWNER}): Spend by owner at the first price that is configured for each GPU, on hosts that answer.
 # A mean of it over days is one of use: a price that changed on a date is no change of it.
 sum by ({OWNER}) (
     max by ({OWNER}, instance) (inference_cost_at_first_price_dollars_per_hour) {UNIQUE}
   or on (cluster, instance)
     {SPENDS}
 )
-record inference:cost_at_rest_price_dollars_per_hour:owner (cluster, product, team): Spend by owner at the mean price of the rest of the month, on hosts that answer.
+record inference:cost_at_rest_price_dollars_per_hour:owner ({OWNER}): Spend by owner at the mean price of the rest of the month, on hosts that answer.
 # Dated prices, ends of life, retirements, by each host's tariff.
-{at_rest_price(SPENDS)}
+sum by ({OWNER}) (
+  {SPENDS}
+  * on (cluster, instance) group_left ()
+  (
+    max by (cluster, instance) (inference_month_price_change_ratio)
+    or
+    group by (cluster, instance) ({SPENDS})
+  )
+)
 """
-
-ENDS: Final = "inference_month_end_timestamp_seconds"
 
 
 def of_most(amounts: str, keys: str) -> str:
@@ -170,7 +156,7 @@ CONFIGURED_BUDGETS: Final = (
 )
 
 SETTINGS: Final = f"""\
-rules inference-settings every 1m
+rules inference-settings every 1m: Settings that hosts export alike
 # Settings common to all hosts, recorded once for the central Prometheus.
 record inference:budget_dollars:cluster (cluster, budget, product): Budgets of a cluster, each with the amount that most of its hosts export.
 # The default budget is none once any host has a configured one.
@@ -192,9 +178,9 @@ max by (cluster) (
 record inference:fleet_overhead_dollars_per_hour:component (cluster, component): Overheads of the whole fleet that the hosts of a cluster export.
 max by (cluster, component) (inference_fleet_overhead_dollars_per_hour)
 record inference:month_end_timestamp_seconds:cluster (cluster, month): End of each month that hosts export, in the last of their time zones.
-max by (cluster, month) ({ENDS})
+max by (cluster, month) (inference_month_end_timestamp_seconds)
 record inference:month_end_timestamp_seconds:zones (cluster, month): Time zones of a cluster: instants at which a month ends.
-count by (cluster, month) (count_values by (cluster, month) ("end", {ENDS}))
+count by (cluster, month) (count_values by (cluster, month) ("end", inference_month_end_timestamp_seconds))
 record inference:month_metered_since_timestamp_seconds:cluster (cluster, month): Since when the first host that answers has metered a month.
 min by (cluster, month) (inference_month_metered_since_timestamp_seconds)
 record inference:hours_per_month (cluster): Hours of a month in run-rates, as configured.

@@ -2,14 +2,12 @@
 
 from typing import Final
 
-from hosts import SERVER, SERVER_LABELS, UNIQUE
+from hosts import SERVER, UNIQUE
 from load import UNKNOWN
 
-NAMED_LABELS: Final = ("cluster", "namespace", "server")
-NAMED: Final = ", ".join(NAMED_LABELS)
+NAMED: Final = "cluster, namespace, server"
 OF_HOST: Final = "cluster, instance, namespace, server"
-OBSERVED_LABELS: Final = (*SERVER_LABELS, "objective", "basis")
-OBSERVED_BY: Final = ", ".join(OBSERVED_LABELS)
+OBSERVED_BY: Final = f"{SERVER}, objective, basis"
 """Requests and tokens are never added up: an engine of which a new version counts the others has both."""
 
 OBSERVED: Final = "inference:slo_observations:rate5m"
@@ -71,23 +69,22 @@ unless on ({SERVER}) (
 def cost(window: str) -> str:
     """Dollars per million tokens within all objectives: the largest share gives the least."""
     price = f"inference:server_cost_dollars_per_million_tokens:{window}"
-    least, most = (
-        f'label_replace({price} / on ({SERVER}) ({JOINT}:{window}{{bound="{share}"}} > {NOTHING}), "bound", "{bound}", "", "")'
-        for share, bound in (("upper", "lower"), ("lower", "upper"))
-    )
+    share = f"{price} / on ({SERVER}) ({JOINT}:{window}"
+    least = f'label_replace({share}{{bound="upper"}} > {NOTHING}), "bound", "lower", "", "")'
+    most = f'label_replace({share}{{bound="lower"}} > {NOTHING}), "bound", "upper", "", "")'
     return f"\n{least}\nor\n{most}\n"
 
 
 LEVELS: Final = f"""\
-rules inference-service-level every 1m
-record {OBSERVED} (cluster, product, team, namespace, server, objective, basis): latencies observed per second: requests, or tokens where the engine has no histogram of requests
+rules inference-service-level every 1m: Service level
+record {OBSERVED} ({SERVER}, objective, basis): latencies observed per second: requests, or tokens where the engine has no histogram of requests
 # One group: shares divide sums of its records over time, so a missed evaluation is missing on both sides.
 {rate("inference_slo_observations_total")}
-record {MET} (cluster, product, team, namespace, server, objective, basis, bound): those within the objective, at least (`lower`) and at most (`upper`)
+record {MET} ({SERVER}, objective, basis, bound): those within the objective, at least (`lower`) and at most (`upper`)
 {rate("inference_slo_met_observations_total", "bound")}
-record {RATIO}:1h (cluster, product, team, namespace, server, objective, basis, bound): share of them within the objective, over an hour
+record {RATIO}:1h ({SERVER}, objective, basis, bound): share of them within the objective, over an hour
 {ratio("1h")}
-record {RATIO}:24h (cluster, product, team, namespace, server, objective, basis, bound): share of them within the objective, over a day
+record {RATIO}:24h ({SERVER}, objective, basis, bound): share of them within the objective, over a day
 {ratio("1d")}
 record {TARGET} (cluster, namespace, server, objective): share that should meet each configured objective
 # A target that two jobs scrape has each series twice.
@@ -96,17 +93,17 @@ max by ({NAMED}, objective) (
   + on ({OF_HOST}) group_left ()
   max by ({OF_HOST}) (inference_slo_target_ratio)
 )
-record {JOINT}:1h (cluster, product, team, namespace, server, bound): share within all objectives of a server, of which only bounds are known, over an hour
+record {JOINT}:1h ({SERVER}, bound): share within all objectives of a server, of which only bounds are known, over an hour
 # No histogram has both latencies of a request.
 {joint("1h")}
-record {COUNT}:1h (cluster, product, team, namespace, server, objective, basis): how many, over an hour
+record {COUNT}:1h ({SERVER}, objective, basis): how many, over an hour
 60 * sum_over_time({OBSERVED}[1h])
-record {COUNT}:24h (cluster, product, team, namespace, server, objective, basis): how many, over a day
+record {COUNT}:24h ({SERVER}, objective, basis): how many, over a day
 60 * sum_over_time({OBSERVED}[1d])
-record inference:server_slo_cost_dollars_per_million_tokens:1h (cluster, product, team, namespace, server, bound): a server's price over the share within all objectives, over an hour
+record inference:server_slo_cost_dollars_per_million_tokens:1h ({SERVER}, bound): a server's price over the share within all objectives, over an hour
 # Assumes as many tokens per request within the objectives as outside.
 {cost("1h")}
-record {LOAD} (cluster, product, team, namespace, server): highest load of a server's hosts, 0 to 1; absent where one of them has no known limit
+record {LOAD} ({SERVER}): highest load of a server's hosts, 0 to 1; absent where one of them has no known limit
 # Full while requests wait: something that its page does not show holds them back. A host with an unknown load may
 # be full, and leaves its server out.
 (
@@ -121,6 +118,6 @@ record {LOAD} (cluster, product, team, namespace, server): highest load of a ser
 unless on ({SERVER}) (
   {UNKNOWN}
 )
-record {GPUS} (cluster, product, team, namespace, server): GPUs held, over all models
+record {GPUS} ({SERVER}): GPUs held, over all models
 sum by ({SERVER}) (inference:party_gpus:rate5m)
 """

@@ -12,7 +12,6 @@ GAUGE: Final = "inference_server_load_dollars_per_hour"
 IN_USE: Final = "inference:server_load_dollars_per_hour"
 SPEND: Final = "inference:server_spend_dollars_per_hour"
 RATIO: Final = "inference:server_load_ratio:1h"
-PAID: Final = "inference:server_cost_dollars_per_million_tokens:1h"
 
 UNKNOWN: Final = f"""{RATE}{{server!="unallocated"}} > 0
   unless on ({SERVER_MODEL}, instance) {GAUGE}"""
@@ -25,25 +24,25 @@ def of_servers(gauge: str) -> str:
 
 
 LOAD: Final = f"""\
-rules inference-load every 1m
-record inference:server_headroom_dollars_per_hour (cluster, product, team, namespace, server): busy spend of the load that a server could add; idle spend comes on top
+rules inference-load every 1m: Load of servers
+record inference:server_headroom_dollars_per_hour ({SERVER}): busy spend of the load that a server could add; idle spend comes on top
 {of_servers("inference_server_headroom_dollars_per_hour")}
-record {IN_USE} (cluster, product, team, namespace, server): spend of the load in use; absent while a host or model of the server has no load
+record {IN_USE} ({SERVER}): spend of the load in use; absent while a host or model of the server has no load
 # A part of a server with an unknown load leaves all of it out: neither full nor empty.
 {of_servers(GAUGE)}
 unless on ({SERVER}) (
   {UNKNOWN}
 )
-record {SPEND} (cluster, product, team, namespace, server): spend of a server, as the load in use is recorded
+record {SPEND} ({SERVER}): spend of a server, as the load in use is recorded
 # Again in this group: an evaluation that is missed is missing from both sides of the ratio.
 inference:cost_dollars_per_hour:server
-record {RATIO} (cluster, product, team, namespace, server): mean load over an hour, idle time included
+record {RATIO} ({SERVER}): mean load over an hour, idle time included
 # Weighed by dollars, so that a host counts by what it costs; known for nine minutes of ten.
 avg_over_time({IN_USE}[1h])
   / (avg_over_time({SPEND}[1h]) > 0)
 and on ({SERVER})
   count_over_time({IN_USE}[1h]) >= 0.9 * count_over_time({SPEND}[1h])
-record inference:server_full_load_cost_dollars_per_million_tokens:1h (cluster, product, team, namespace, server): a server's price over an hour, had it been full: the least that load can bring it to
+record inference:server_full_load_cost_dollars_per_million_tokens:1h ({SERVER}): a server's price over an hour, had it been full: the least that load can bring it to
 # The same dollars over tokens / load: linear, where batches slow each sequence down. A lower bound.
-{PAID} * on ({SERVER}) ({RATIO} >= {LEAST})
+inference:server_cost_dollars_per_million_tokens:1h * on ({SERVER}) ({RATIO} >= {LEAST})
 """

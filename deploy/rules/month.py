@@ -19,7 +19,6 @@ METERED_HOURLY: Final = "inference:month_metered_since_timestamp_seconds_hourly"
 LEDGER_CLUSTER: Final = "inference:ledger_cluster"
 LEDGER_CLUSTER_HOURLY: Final = "inference:ledger_cluster_hourly"
 LEDGER_SEEN: Final = "inference:ledger_seen_timestamp_seconds"
-SINCE: Final = "inference:host_silent_since_timestamp_seconds"
 LOST_SINCE: Final = "inference:cluster_silent_since_timestamp_seconds"
 BEAT: Final = "inference:cluster_heartbeat_timestamp_seconds"
 OWNED_HOURLY: Final = "inference:spend_dollars_per_hour:owner_hourly"
@@ -35,8 +34,7 @@ For as long as the money of a month is kept, also the end of the month before la
 so a memory that has a third is older than that month. `report month --from` asks for it.
 """
 
-LABELS: Final = ("cluster", "month", "product", "team", "price_basis")
-BY_BASIS: Final = ", ".join(LABELS)
+BY_BASIS: Final = "cluster, month, product, team, price_basis"
 
 
 def over(ends: str = ENDS, seconds: int = 0) -> str:
@@ -49,7 +47,7 @@ OVER: Final = over(f"{ENDS} or {ENDS}:cluster")
 """Asked both ways, so that nothing waits for the other rule where a rule sees the evaluation before."""
 
 MEMORY: Final = f"""\
-rules inference-month-memory every 1h
+rules inference-month-memory every 1h: Memory of the month
 # One sample an hour of all ledgers. Only these rules and those of ten minutes look back so far.
 record {ENDS_HOURLY} (cluster, month): Memory of when each month ends.
 (
@@ -102,7 +100,7 @@ max by (product, team) (last_over_time(inference:spend_dollars_per_hour:owner[70
 """
 
 DEPARTED: Final = f"""\
-rules inference-month-gone every 10m
+rules inference-month-gone every 10m: Ledgers that are gone
 record {GONE} (cluster, ledger, month, product, team, price_basis): Open months of ledgers that do not report now.
 # Two weeks of 30,000 ledgers take too long to look at each minute. The cluster is the one that saw the ledger last.
 (
@@ -139,10 +137,10 @@ LASTS: Final = "".join(
 
 
 THIS: Final = f"""\
-rules inference-month every 1m
+rules inference-month every 1m: The month
 record {LEDGER_CLUSTER} (ledger, cluster): 1: the cluster of each ledger that was seen within 70 minutes or is silent, by its newest sample.
 group by (ledger, cluster) (
-  topk by (ledger) (1, max by (ledger, cluster) (last_over_time({LEDGER_SEEN}[70m]) or {SINCE}{{ledger!=""}}))
+  topk by (ledger) (1, max by (ledger, cluster) (last_over_time({LEDGER_SEEN}[70m]) or inference:host_silent_since_timestamp_seconds{{ledger!=""}}))
 )
 record {ENDS} (cluster, month): When each month ends, in the last time zone of the cluster's hosts; for 40 days after.
 # Remembered, so that a fleet whose exporters are all down, or that was scaled to zero, still has a month. A cluster that

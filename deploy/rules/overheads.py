@@ -20,7 +20,7 @@ def per_million(window: str) -> str:
 
 
 OVERHEADS: Final = f"""\
-rules inference-overheads every 1m
+rules inference-overheads every 1m: Overheads of the fleet
 record {AMOUNT} (): Overheads of the whole fleet, in no host's cost.
 # Every host of every cluster exports the same amount, so each component counts once; while a change is rolled
 # out, the largest amount counts.

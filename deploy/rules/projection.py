@@ -350,13 +350,13 @@ record {PROJECTED}:owner_high ({owner}): Upper end of its band.
 def projections(labels: tuple[str, ...] = ()) -> str:
     """All of them; a test gives each simulated fleet one more label."""
     return f"""\
-rules inference-projection every 15m
+rules inference-projection every 15m: Projection of the fleet: hours of the month that are left
 # Mean rate of the hours left of the month. Every 15 minutes, so that a look back
 # of a week is 672 samples a series.
 {Estimate(labels).records()}{clusters(labels)}
-rules inference-projection-owner every 15m
+rules inference-projection-owner every 15m: Projection of owners: hours of the month that are left
 {Estimate(labels, owner=True).records()}
-rules inference-projected every 1m
+rules inference-projected every 1m: Where the month ends
 {shares(labels)}{rests(labels)}{months(labels)}"""
 
 

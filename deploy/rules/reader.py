@@ -1,6 +1,6 @@
 """Rules from their text: a head line for each group and rule, its reasons after `#`, its expression, an alert's sentences.
 
-    rules NAME every INTERVAL
+    rules NAME every INTERVAL[: TITLE]
     record NAME (LABELS): MEANING
     alert NAME SEVERITY after WAIT [keep TIME] by (LABELS): DASHBOARD
 
@@ -14,7 +14,7 @@ from statement import Alert, Group, Record
 from wording import owner_labels, since
 
 HEAD: Final = re.compile(r"^(?=(?:rules|record|alert) )", re.MULTILINE)
-GROUP: Final = re.compile(r"rules (\S+) every (\w+)")
+GROUP: Final = re.compile(r"rules (\S+) every (\w+)(?:: (.+))?")
 RECORD: Final = re.compile(r"record (\S+) \((.*?)\): (.*)")
 ALERT: Final = re.compile(r"alert (\w+) (page|ticket) after (\w+)(?: keep (\w+))? by \((.*?)\): (.*)")
 SENTENCE: Final = re.compile(r"^(cause|summary|description|since|servers|waiting): ", re.MULTILINE)
@@ -40,7 +40,7 @@ def groups(text: str) -> tuple[Group, ...]:
             read[-1][2].append(alert(found, why, body))
         else:
             raise ValueError(f"deploy/rules: no head of a group, a record or an alert: {head}")
-    return tuple(Group(head[1], head[2], tuple(rules), why) for head, why, rules in read)
+    return tuple(Group(head[1], head[2], tuple(rules), why, head[3] or "") for head, why, rules in read)
 
 
 def alert(head: re.Match[str], why: str, body: str) -> Alert:

@@ -9,34 +9,6 @@ PAGE: Final = Path(__file__).parents[2] / "docs" / "records.md"
 BEGIN: Final = "<!-- records: written by deploy/rules/generate.py -->\n"
 END: Final = "<!-- end of records -->\n"
 
-TITLES: Final = {
-    "inference-hosts": "Hosts of a cluster",
-    "inference-host-spend": "Spend of hosts that answer",
-    "inference-settings": "Settings that hosts export alike",
-    "inference-faults": "Faults of the meter",
-    "inference-rates": "Dollars, tokens and GPUs per second",
-    "inference-idle": "Cost by component",
-    "inference-token-prices": "Cost per million tokens",
-    "inference-load": "Load of servers",
-    "inference-service-level": "Service level",
-    "inference-week": "This week against the week before",
-    "inference-models": "Models, for the dashboards",
-    "inference-lines": "What the dashboards draw over weeks",
-    "inference-boards": "Owners and hosts, for the dashboards",
-    "inference-day": "Means of a day, for the dashboards",
-    "inference-month-memory": "Memory of the month",
-    "inference-month-gone": "Ledgers that are gone",
-    "inference-month": "The month",
-    "inference-spend": "Spend now",
-    "inference-projection": "Projection of the fleet: hours of the month that are left",
-    "inference-projection-owner": "Projection of owners: hours of the month that are left",
-    "inference-projected": "Where the month ends",
-    "inference-budgets": "Budgets",
-    "inference-overheads": "Overheads of the fleet",
-    "inference-savings": "Savings",
-}
-"""What a reader looks for, by group."""
-
 INTERVALS: Final = {
     "1m": "every minute",
     "4m": "every four minutes",
@@ -58,10 +30,10 @@ def section(files: dict[str, tuple[Group, ...]]) -> str:
             records = [rule for rule in group.rules if isinstance(rule, Record)]
             if not records:
                 continue
-            if group.name not in TITLES:
-                raise ValueError(f"deploy/rules/records.py has no title for the group {group.name}")
+            if not group.title:
+                raise ValueError(f"deploy/rules has no title for the group {group.name}")
             lines += [
-                f"## {TITLES[group.name]}",
+                f"## {group.title}",
                 "",
                 f"Group `{group.name}` of [{name}](../deploy/prometheus/{name}), recorded {INTERVALS[group.interval]}.",
                 "",

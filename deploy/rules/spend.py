@@ -14,7 +14,6 @@ HOURS: Final = "inference:fleet_hours_per_month"
 RUN_RATE: Final = "inference:monthly_run_rate_dollars"
 
 BY_LEDGER: Final = "cluster, ledger, product, team"
-COST: Final = "inference:cost_dollars_per_hour:owner"
 AT_FIRST: Final = "inference:cost_at_first_price_dollars_per_hour:owner"
 AT_REST: Final = "inference:cost_at_rest_price_dollars_per_hour:owner"
 
@@ -48,7 +47,7 @@ ALL: Final = f"""(
   )"""
 
 SPENDING: Final = f"""\
-rules inference-spend every 1m
+rules inference-spend every 1m: Spend now
 record {LOST} (cluster, ledger, product, team): Last spend of each host of a cluster that sends nothing, unless another cluster sends it or sent it last.
 # What hosts spent a minute or two before the silence. Seven minutes: a sample is seen for five, and the silence
 # is noticed within one more. 70 minutes where rules were not evaluated meanwhile.
@@ -88,7 +87,7 @@ or
   and on () {BEAT}
 record {FIRST_RATIO}:owner (product, team): First prices over prices of now, by the spend of hosts that answer; remembered for a day.
 # For silent hosts and lost clusters, which do not report a first price.
-  {owners(AT_FIRST)} / ({owners(COST)} > 0)
+  {owners(AT_FIRST)} / ({owners("inference:cost_dollars_per_hour:owner")} > 0)
 or
   last_over_time({FIRST_RATIO}:owner[1d])
 record {FIRST}:owner (product, team): Spend by owner at the first price that is configured for each GPU; what projections are made of.

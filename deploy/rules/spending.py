@@ -1,21 +1,23 @@
 """Alerts on money: what is spent against the configured budgets, and what it is spent on."""
 
+import re
 from collections.abc import Callable
 from typing import Final
 
 from budgets import TICKET_SHARE
+from hosts import SERVER
 from levels import COUNT, GPUS, LOAD, RATIO, TARGET
 from wording import (
-    DAY,
     DOLLARS,
     HOURLY,
+    IN_DOLLARS,
     METER,
     MODELS,
     MONEY,
     NAMES_SHOWN,
     SHARE,
     SPEND,
-    TIME,
+    VALUE,
     WASTE,
     link,
     listed,
@@ -28,8 +30,6 @@ NIGHT: Final = 0.05
 """The part of a month's budget that waiting eight hours must cost before an alert pages."""
 FIRST_DAY: Final = "unless on () (inference:fleet_metered_hours <= 24)"
 """A rate of less than a day says little about a month: a roll-out looks like a runaway."""
-DEFAULT: Final = "on () (inference:budget_configured == 0)"
-"""The default budget is the exporter's own number, so it never pages."""
 
 KEY: Final = "on (budget, product)"
 BUDGET: Final = "inference:budget_dollars"
@@ -39,46 +39,30 @@ IDLE_SPEND: Final = "inference:budget_idle_dollars_per_hour"
 MONTH: Final = "inference:budget_month_to_date_dollars"
 PROJECTED: Final = "inference:budget_month_projected_dollars"
 MATCH_BUDGET: Final = "{budget=%q,product=%q}"
-OF_PRODUCTS: Final = '{product!=""}'
-WHOSE: Final = ("budget", "budget_product")
-"""What its places take. Clusters may give one name to budgets of several products."""
+"""Clusters may give one name to budgets of several products."""
 
 IF_PRODUCT: Final = 'and $labels.product (ne $labels.product "fleet")'
 """Whether a budget is one product's. vmalert hands annotations the labels that the alert sets, Prometheus the query's."""
 CHOSEN: Final = f"{{{{ if {IF_PRODUCT} }}}}?var-product={{{{ $labels.product | urlquery }}}}{{{{ end }}}}"
-BOARD: Final = MONEY + CHOSEN
-WASTE_BOARD: Final = WASTE + CHOSEN
+BOARD, WASTE_BOARD = MONEY + CHOSEN, WASTE + CHOSEN
 
 
-def of_budget(record: str) -> str:
-    """The three servers under a budget that are first by a record."""
-    return (
-        f"{{{{ if {IF_PRODUCT} }}}}"
-        + servers(f"{record}{{product=%q}}", "product")
-        + "{{ else }}"
-        + servers(record)
-        + "{{ end }}"
-    )
+def by_product(text: Callable[[str], str]) -> str:
+    """A text with the selector of a budget's product, or of the fleet with none."""
+    return f"{{{{ if {IF_PRODUCT} }}}}{text('{product=%q}')}{{{{ else }}}}{text('')}{{{{ end }}}}"
 
 
-TOP: Final = of_budget(SPEND)
+def amount(record: str, form: str = DOLLARS) -> str:
+    """What a record has of the budget."""
+    return number(f"{record}{MATCH_BUDGET}", form)
+
+
+TOP: Final = by_product(lambda match: servers(f"{SPEND}{match}"))
 OF: Final = "{{ $labels.budget }}"
-SAYS_DEFAULT: Final = (
-    "{{ if query `inference:budget_configured == 0` }} This is the default budget, which never pages:"
-    " set budgets in the exporter's configuration.{{ end }}"
-)
+SAYS_DEFAULT: Final = "{{ if query `inference:budget_configured == 0` }} This is the default budget, which never pages: set budgets in the exporter's configuration.{{ end }}"
 RAISE: Final = " If the spend is intended, raise the budget in the exporter's configuration."
-RUNS_OUT: Final = (
-    "{{ with "
-    + query(f"inference:budget_runs_out_timestamp_seconds{MATCH_BUDGET}", *WHOSE)
-    + " }} It runs out on {{ . | first | value | "
-    + DAY
-    + " }}.{{ end }}"
-)
-METERED_SINCE: Final = (
-    "{{ with query `min(inference:month_metered_since_timestamp_seconds and on (month) inference:fleet_month_hours_left)` }}"
-    " The month is metered since {{ . | first | value | " + TIME + " }}.{{ end }}"
-)
+RUNS_OUT: Final = f'{{{{ with {query(f"inference:budget_runs_out_timestamp_seconds{MATCH_BUDGET}")} }}}} It runs out on {{{{ . | first | value | humanizeTimestamp | printf "%.10s" }}}}.{{{{ end }}}}'
+METERED_SINCE: Final = "{{ with query `min(inference:month_metered_since_timestamp_seconds and on (month) inference:fleet_month_hours_left)` }} The month is metered since {{ . | first | value | humanizeTimestamp }}.{{ end }}"
 
 
 def old(record: str) -> str:
@@ -86,47 +70,39 @@ def old(record: str) -> str:
     return f"last_over_time({record}[6h] offset 23h)"
 
 
-LAST_DAY: Final = (
-    f"sum({MONTH}{MATCH_BUDGET})"
-    f" + sum(avg_over_time({COST}{MATCH_BUDGET}[1d]) and {old(COST + MATCH_BUDGET)})"
-    " * max(inference:fleet_month_hours_left)"
-)
+LAST_DAY: Final = f"sum({MONTH}{MATCH_BUDGET}) + sum(avg_over_time({COST}{MATCH_BUDGET}[1d]) and {old(COST + MATCH_BUDGET)}) * max(inference:fleet_month_hours_left)"
 """The month's end at the mean rate of the last 24 hours."""
 
 
 def night(cost: str) -> str:
     """What eight hours cost, in dollars and as a part of the budget."""
-    return (
-        f"Eight hours of waiting cost {number(cost, DOLLARS, *WHOSE)},"
-        f" {number(f'{cost} / {KEY} {BUDGET}', SHARE, *WHOSE, unknown='an unknown part')} of a month's budget."
-    )
+    part = number(f"{cost} / {KEY} {BUDGET}", SHARE, "an unknown part")
+    return f"Eight hours of waiting cost {number(cost, DOLLARS)}, {part} of a month's budget."
 
 
-def cause(cost: Callable[[str], str]) -> str:
-    """A product's budget has its product. A page of the fleet has the product without which the rest would be far from one."""
-    product = f"topk(1, {cost(OF_PRODUCTS)})"
-    rest = f"{cost(MATCH_BUDGET)} - {KEY} {NIGHT / 2} * {BUDGET}{MATCH_BUDGET}"
-    largest = query(f"{product} > on () group_left () ({rest})", *WHOSE)
-    return (
-        f"{{{{ if {IF_PRODUCT} }}}}{{{{ $labels.product }}}}{{{{ else }}}}{{{{ with {largest} }}}}"
-        '{{ . | first | label "product" }}{{ else }}fleet{{ end }}{{ end }}'
-    )
-
-
-def tiers(expr: str, cost: Callable[[str], str], head: str, why: str, says: str) -> str:
+def tiers(name: str, times: str, cost: Callable[[str], str], text: str) -> str:
     """A page where waiting eight hours costs much of a configured budget, a ticket where it does not.
 
-    A spend that fell back under the budget's rate pages no more, whatever its mean of a day is.
+    A spend that fell back under the budget's rate pages no more, whatever its mean of a day is. `cause` is a product's
+    budget's product, or that without which the rest of the fleet's spend would be far from a page.
     """
-    now = f"and {KEY} (inference:budget_run_rate_ratio > 1)"
-    dear = f"{KEY} ({cost('')} / {KEY} ({BUDGET} > 0) >= {NIGHT} unless {DEFAULT} {now})"
-    name, times = head.split(" ", 1)
-    end = f"by (budget, product): {BOARD}"
-    rest = f"{says}{SAYS_DEFAULT}\nservers: {TOP}\nwaiting: {night(cost(MATCH_BUDGET))}\n"
-    return (
-        f"alert {name} page {times} {end}\n{why}({expr})\nand {dear}\ncause: {cause(cost)}\n{rest}"
-        f"alert {name} ticket {times} {end}\n({expr})\nunless {dear}\n{rest}"
-    )
+    reasons, expr, sentences = re.fullmatch(r"((?:#[^\n]*\n)*)(.*?)\n(summary: .*)\n", text, re.DOTALL).groups()
+    now = f"unless on () (inference:budget_configured == 0) and {KEY} (inference:budget_run_rate_ratio > 1)"
+    dear = f"{KEY} ({cost('')} / {KEY} ({BUDGET} > 0) >= {NIGHT} {now})"
+    rest = f"{cost(MATCH_BUDGET)} - {KEY} {NIGHT / 2} * {BUDGET}{MATCH_BUDGET}"
+    largest = query("topk(1, " + cost('{product!=""}') + f") > on () group_left () ({rest})")
+    first = f'{{{{ with {largest} }}}}{{{{ . | first | label "product" }}}}{{{{ else }}}}fleet{{{{ end }}}}'
+    cause = f"{{{{ if {IF_PRODUCT} }}}}{{{{ $labels.product }}}}{{{{ else }}}}{first}{{{{ end }}}}"
+    end = f"{sentences}{SAYS_DEFAULT}\nservers: {TOP}\nwaiting: {night(cost(MATCH_BUDGET))}\n"
+    return f"""\
+alert {name} page {times} by (budget, product): {BOARD}
+{reasons}({expr})
+and {dear}
+cause: {cause}
+{end}alert {name} ticket {times} by (budget, product): {BOARD}
+({expr})
+unless {dear}
+{end}"""
 
 
 def excess(match: str) -> str:
@@ -141,48 +117,46 @@ def all_spend(match: str) -> str:
 
 def over_pace(match: str) -> str:
     """The part of eight hours, at the day's mean, that a whole month at the budget would not have."""
-    return (
-        f"8 * avg_over_time({COST}{match}[1d])"
-        f" * {KEY} (1 - {BUDGET}{match} / {KEY} (avg_over_time({RUN_RATE}{match}[1d]) > 0))"
-    )
+    part = f"{BUDGET}{match} / {KEY} (avg_over_time({RUN_RATE}{match}[1d]) > 0)"
+    return f"8 * avg_over_time({COST}{match}[1d]) * {KEY} (1 - {part})"
 
 
 RUNAWAY: Final = tiers(
-    f"{excess('')} > {KEY} {TICKET_SHARE} * {BUDGET} {FIRST_DAY}",
+    "InferenceSpendRunaway",
+    "after 15m keep 15m",
     excess,
-    "InferenceSpendRunaway after 15m keep 15m",
-    """\
+    f"""\
 # The spend is above its usual level and above the same hour of the week before, by so much that eight hours of the
 # excess cost a hundredth of a month's budget. Needs 24 hours of data.
+{excess("")} > {KEY} {TICKET_SHARE} * {BUDGET} {FIRST_DAY}
+summary: Spend of {OF} rose: until morning it costs {IN_DOLLARS} more than usual.
+description: The spend is {amount(COST, HOURLY)}. Usual is {amount("inference:budget_usual_dollars_per_hour", HOURLY)}. Find the servers that grew on the dashboard, and stop or scale them down. A host that was never metered before counts as a rise.{RAISE}
 """,
-    f"""\
-summary: Spend of {OF} rose: until morning it costs {{{{ $value | printf "%.0f" }}}} dollars more than usual.
-description: The spend is {number(f"{COST}{MATCH_BUDGET}", HOURLY, *WHOSE)}. Usual is {number(f"inference:budget_usual_dollars_per_hour{MATCH_BUDGET}", HOURLY, *WHOSE)}. Find the servers that grew on the dashboard, and stop or scale them down. A host that was never metered before counts as a rise.{RAISE}""",
 )
 EXHAUSTED: Final = tiers(
-    f"{MONTH} >= {KEY} group_left () {BUDGET}",
+    "InferenceBudgetExhausted",
+    "after 5m",
     all_spend,
-    "InferenceBudgetExhausted after 5m",
-    "",
     f"""\
-summary: The budget {OF} for {{{{ $labels.month }}}} is spent: {{{{ $value | printf "%.0f" }}}} dollars.
-description: All further spend of the month is over the budget. Inform the budget's owner, and stop what can wait until next month.{RAISE}""",
+{MONTH} >= {KEY} group_left () {BUDGET}
+summary: The budget {OF} for {{{{ $labels.month }}}} is spent: {IN_DOLLARS}.
+description: All further spend of the month is over the budget. Inform the budget's owner, and stop what can wait until next month.{RAISE}
+""",
 )
 OVER_RATE: Final = tiers(
+    "InferenceRunRateOverBudget",
+    "after 1h keep 15m",
+    over_pace,
     f"""\
+# By the means of a day and of a week, so that neither nights nor weekends make a false alert: a fleet whose month
+# ends below its budget has a mean below it. Needs 24 hours of data.
 avg_over_time({RUN_RATE}[1d]) > {KEY} {BUDGET}
  and {KEY} (avg_over_time({RUN_RATE}[7d]) > {KEY} {BUDGET})
  and {KEY} {old(RUN_RATE)}
- {FIRST_DAY}""",
-    over_pace,
-    "InferenceRunRateOverBudget after 1h keep 15m",
-    """\
-# By the means of a day and of a week, so that neither nights nor weekends make a false alert: a fleet whose month
-# ends below its budget has a mean below it. Needs 24 hours of data.
+ {FIRST_DAY}
+summary: Run-rate of {OF} is {amount(RUN_RATE)} a month now, {IN_DOLLARS} at the mean of the last day. The budget is {amount(BUDGET)}.
+description: A month at the mean rate of the last 24 hours exceeds the budget. Look for new servers and for idle GPUs on the dashboard, and scale them down.{RAISE}
 """,
-    f"""\
-summary: Run-rate of {OF} is {number(f"{RUN_RATE}{MATCH_BUDGET}", DOLLARS, *WHOSE)} a month now, {{{{ $value | printf "%.0f" }}}} dollars at the mean of the last day. The budget is {number(f"{BUDGET}{MATCH_BUDGET}", DOLLARS, *WHOSE)}.
-description: A month at the mean rate of the last 24 hours exceeds the budget. Look for new servers and for idle GPUs on the dashboard, and scale them down.{RAISE}""",
 )
 PROJECTION: Final = f"""\
 alert InferenceSpendProjectedOverBudget ticket after 1h by (budget, product): {BOARD}
@@ -192,8 +166,8 @@ alert InferenceSpendProjectedOverBudget ticket after 1h by (budget, product): {B
 {FIRST_DAY}
 or
 {PROJECTED} and on (budget, product, month) ({PROJECTED}:low > {KEY} group_left () {BUDGET})
-summary: Projected spend of {OF} for {{{{ $labels.month }}}} is {{{{ $value | printf "%.0f" }}}} dollars, over the budget of {number(f"{BUDGET}{MATCH_BUDGET}", DOLLARS, *WHOSE)}.{RUNS_OUT}
-description: Month to date is {number(f"{MONTH}{MATCH_BUDGET}", DOLLARS, *WHOSE)}. The month ends between {number(f"{PROJECTED}:low{MATCH_BUDGET}", DOLLARS, *WHOSE)} and {number(f"{PROJECTED}:high{MATCH_BUDGET}", DOLLARS, *WHOSE)}. The last day's rate gives {number(LAST_DAY, DOLLARS, *WHOSE)}.{METERED_SINCE} The projection assumes that the last weeks continue. Find the servers that grew on the dashboard, and scale down or stop what is idle.{RAISE}{SAYS_DEFAULT}
+summary: Projected spend of {OF} for {{{{ $labels.month }}}} is {IN_DOLLARS}, over the budget of {amount(BUDGET)}.{RUNS_OUT}
+description: Month to date is {amount(MONTH)}. The month ends between {amount(f"{PROJECTED}:low")} and {amount(f"{PROJECTED}:high")}. The last day's rate gives {number(LAST_DAY, DOLLARS)}.{METERED_SINCE} The projection assumes that the last weeks continue. Find the servers that grew on the dashboard, and scale down or stop what is idle.{RAISE}{SAYS_DEFAULT}
 servers: {TOP}
 waiting: {night(all_spend(MATCH_BUDGET))}
 """
@@ -203,9 +177,9 @@ alert InferenceIdleSpend ticket after 2h by (budget, product): {WASTE_BOARD}
 24 * avg_over_time({IDLE_SPEND}[1d]) >= {KEY} 0.01 * {BUDGET}
 and {KEY} {old(IDLE_SPEND)}
 {FIRST_DAY}
-summary: Idle GPUs of {OF} cost {{{{ $value | printf "%.0f" }}}} dollars a day.
+summary: Idle GPUs of {OF} cost {IN_DOLLARS} a day.
 description: These GPUs are paid for and compute nothing. Release unallocated GPUs first. Then move quiet servers together, or let them scale down.{SAYS_DEFAULT}
-servers: {of_budget("inference:waste_dollars_per_hour:server")}
+servers: {by_product(lambda match: servers(f"inference:waste_dollars_per_hour:server{match}"))}
 waiting: {night(f"8 * {IDLE_SPEND}{MATCH_BUDGET}")}
 """
 
@@ -221,24 +195,21 @@ DIFFERS: Final = f"""\
 alert InferenceBudgetsDiffer ticket after 1h by (budget, product): {BOARD}
 # An hour: a change that is rolled out reaches one host after the other.
 count by (budget, product) ({DEVIATING})
-summary: The budget {OF} is {number(f"{BUDGET}{MATCH_BUDGET}", DOLLARS, *WHOSE)}, and differs on {{{{ $value }}}} hosts or clusters: {listed(f"sort_desc(topk({NAMES_SHOWN}, ({DEVIATING}) and {KEY} {BUDGET}{MATCH_BUDGET}))", '{{ or .Labels.node .Labels.instance "All hosts" }}{{ with .Labels.cluster }} of cluster {{ . }}{{ end }} at {{ .Value | printf "%.0f" }} dollars. ', *WHOSE)}
+summary: The budget {OF} is {amount(BUDGET)}, and differs on {VALUE} hosts or clusters: {listed(f"sort_desc(topk({NAMES_SHOWN}, ({DEVIATING}) and {KEY} {BUDGET}{MATCH_BUDGET}))", '{{ or .Labels.node .Labels.instance "All hosts" }}{{ with .Labels.cluster }} of cluster {{ . }}{{ end }} at {{ .Value | printf "%.0f" }} dollars. ')}
 description: The amount of most hosts is in force, and all alerts and dashboards compare with it. Reload the configuration of the hosts that are named, or correct their budgets.
 servers: {TOP}
 waiting: No money is lost. If the other amount is the right one, alerts come too early or too late.
 """
 
 WHO: Final = ("cluster", "namespace", "server")
-BY_SERVER: Final = f"by ({', '.join(WHO)})"
-ON_SERVER: Final = f"on ({', '.join(WHO)})"
-SERVER: Final = "cluster, product, team, namespace, server"
+BY_SERVER, ON_SERVER = f"by ({', '.join(WHO)})", f"on ({', '.join(WHO)})"
 SELF: Final = (
     "{{ with $labels.namespace }}{{ . }}/{{ end }}{{ $labels.server }}"
     "{{ with $labels.product }} of product {{ . }}{{ end }}{{ with $labels.cluster }} in cluster {{ . }}{{ end }}"
 )
 MATCH: Final = "{cluster=%q,namespace=%q,server=%q}"
-MATCH_OBJECTIVE: Final = "{cluster=%q,namespace=%q,server=%q,objective=%q}"
-OF_PRODUCT: Final = servers(f"{SPEND}{{product=%q}}", "product")
-SERVER_NIGHT: Final = number(f"8 * sum(max by ({SERVER}) ({SPEND}{MATCH}))", DOLLARS, *WHO)
+OF_PRODUCT: Final = servers(f"{SPEND}{{product=%q}}")
+SERVER_NIGHT: Final = number(f"8 * sum(max by ({SERVER}) ({SPEND}{MATCH}))", DOLLARS)
 NAMED: Final = 'server!~"unallocated|unmatched:.*"'
 OBJECTIVE: Final = f"{', '.join(WHO)}, objective"
 FEWEST: Final = 100
@@ -271,7 +242,7 @@ alert InferenceServiceLevelMissed ticket after 30m by (cluster, namespace, serve
 and on ({OBJECTIVE}) (max by ({OBJECTIVE}) ({COUNT}:1h) >= {FEWEST})
 and {ON_SERVER} (max {BY_SERVER} ({SPEND}) > 0)
 summary: {SELF} misses its objective {{{{ $labels.objective }}}}: at most {{{{ $value | {SHARE} }}}} of the last hour met it.
-description: The target is {number(f"max({TARGET}{MATCH_OBJECTIVE})", SHARE, *WHO, "objective")}. Even if all latencies between two buckets met it, too few did. If requests wait, add replicas. Else undo what made it slower, or correct the objective.
+description: The target is {number(f"max({TARGET}{{cluster=%q,namespace=%q,server=%q,objective=%q}})", SHARE)}. Even if all latencies between two buckets met it, too few did. If requests wait, add replicas. Else undo what made it slower, or correct the objective.
 servers: {OF_PRODUCT}
 waiting: Eight hours of it cost {SERVER_NIGHT}, for answers that come too late.
 alert InferenceServiceLevelOversized ticket after 2h by (cluster, namespace, server): {link(MODELS, *WHO)}
@@ -332,9 +303,9 @@ servers: {servers()}
 waiting: Every hour is posted at the estimate, and stays posted.
 alert InferenceGpuUnpriced ticket after 15m by (cluster, gpu_model): {link(METER, "cluster")}
 max by (cluster, gpu_model) (inference:gpus_unpriced:model)
-summary: {{{{ $value }}}} GPUs of model {{{{ $labels.gpu_model }}}} have no price: no figure has their cost.
+summary: {VALUE} GPUs of model {{{{ $labels.gpu_model }}}} have no price: no figure has their cost.
 description: Neither a hardware rule nor the catalogue prices them. Add a rule to the exporter's configuration and reload it. Unpriced GPU time waits in the ledger, and the first price that covers it charges it.
-servers: {servers(f"{SPEND}{{cluster=%q}}", "cluster")}
+servers: {servers(f"{SPEND}{{cluster=%q}}")}
 waiting: No money is lost, but no budget has theirs until then.
 """
 

@@ -52,6 +52,8 @@ class Group:
     interval: str
     rules: tuple[Record | Alert, ...] = field(default=())
     why: str = ""
+    title: str = ""
+    """What a reader of docs/records.md looks for."""
 
 
 def crowded(groups: tuple[Group, ...]) -> list[str]:

@@ -5,9 +5,7 @@ from typing import Final
 from hosts import OWNER, SERVER, UNIQUE
 
 SERVER_MODEL: Final = f"{SERVER}, model"
-MODEL_LABELS: Final = ("cluster", "model")
-NAMED_LABELS: Final = ("cluster", "namespace", "server")
-NAMED: Final = ", ".join(NAMED_LABELS)
+NAMED: Final = "cluster, namespace, server"
 
 
 def rate(counter: str, *labels: str, summed: tuple[str, ...] = ()) -> str:
@@ -18,15 +16,15 @@ def rate(counter: str, *labels: str, summed: tuple[str, ...] = ()) -> str:
 
 
 RATES: Final = f"""\
-rules inference-rates every 1m
-record inference:phase_cost_dollars:rate5m (cluster, product, team, namespace, server, model, phase): dollars per second by phase
+rules inference-rates every 1m: Dollars, tokens and GPUs per second
+record inference:phase_cost_dollars:rate5m ({SERVER}, model, phase): dollars per second by phase
 # One group: prices divide sums of its records over time, so a missed evaluation has to be missing on both sides.
 # Dollars, tokens and GPUs a second, over hosts: servers on several hosts meet here by their names. What was charged
 # for a time without the exporter is posted before its counters are served again, so no rate sees it as a step.
 {rate("inference_cost_dollars_total", "phase")}
-record inference:kind_tokens:rate5m (cluster, product, team, namespace, server, model, kind): tokens per second by kind
+record inference:kind_tokens:rate5m ({SERVER}, model, kind): tokens per second by kind
 {rate("inference_tokens_total", "kind")}
-record inference:party_gpus:rate5m (cluster, product, team, namespace, server, model): GPUs held, in fractions where they are shared
+record inference:party_gpus:rate5m ({SERVER}, model): GPUs held, in fractions where they are shared
 {rate("inference_gpu_seconds_total", summed=("phase",))}
 record inference:cost_dollars:rate5m (cluster, model): dollars per second of a model
 sum by (cluster, model) (inference:phase_cost_dollars:rate5m{{model!=""}})
@@ -36,17 +34,17 @@ record inference:tokens:rate5m (cluster, model): tokens per second of a model
 sum by (cluster, model) (inference:kind_tokens:rate5m)
 record inference:model_gpus:rate5m (cluster, model): GPUs that serve a model
 sum by (cluster, model) (inference:party_gpus:rate5m{{model!=""}})
-record inference:server_cost_dollars:rate5m (cluster, product, team, namespace, server): dollars per second of a server
+record inference:server_cost_dollars:rate5m ({SERVER}): dollars per second of a server
 sum by ({SERVER}) (inference:phase_cost_dollars:rate5m)
-record inference:server_busy_cost_dollars:rate5m (cluster, product, team, namespace, server): dollars per second of a server's prefill and decode
+record inference:server_busy_cost_dollars:rate5m ({SERVER}): dollars per second of a server's prefill and decode
 sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase=~"prefill|decode"}})
-record inference:server_tokens:rate5m (cluster, product, team, namespace, server): tokens per second of a server
+record inference:server_tokens:rate5m ({SERVER}): tokens per second of a server
 sum by ({SERVER}) (inference:kind_tokens:rate5m)
-record inference:owner_cost_dollars:rate5m (cluster, product, team): dollars per second of an owner
+record inference:owner_cost_dollars:rate5m ({OWNER}): dollars per second of an owner
 sum by ({OWNER}) (inference:phase_cost_dollars:rate5m)
-record inference:owner_tokens:rate5m (cluster, product, team): tokens per second of an owner
+record inference:owner_tokens:rate5m ({OWNER}): tokens per second of an owner
 sum by ({OWNER}) (inference:kind_tokens:rate5m)
-record inference:gpus:owner (cluster, product, team): GPUs of an owner, unallocated ones included
+record inference:gpus:owner ({OWNER}): GPUs of an owner, unallocated ones included
 # GPUs of each owner, in fractions where they are shared; unallocated GPUs are included.
 sum by ({OWNER}) (inference:party_gpus:rate5m)
 """
@@ -57,22 +55,22 @@ IDLE_SPEND: Final = (
 DOWN: Final = f"(max by ({NAMED}) (inference_server_up) == 0)"
 
 IDLE: Final = f"""\
-rules inference-idle every 1m
-record inference:busy_dollars_per_hour (cluster, product, team, namespace, server): spend on GPUs that compute
+rules inference-idle every 1m: Cost by component
+record inference:busy_dollars_per_hour ({SERVER}): spend on GPUs that compute
 # Spend by kind, dollars an hour over five minutes; the five sum to the spend. Busy; idle at a server that
 # answers; idle at one that holds GPUs and does not answer; unallocated; and unobserved.
 3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase=~"prefill|decode|other"}})
-record inference:idle_up_dollars_per_hour (cluster, product, team, namespace, server): idle spend of servers that answer
+record inference:idle_up_dollars_per_hour ({SERVER}): idle spend of servers that answer
 3600 * {IDLE_SPEND}
 unless on ({NAMED}) {DOWN}
-record inference:idle_down_dollars_per_hour (cluster, product, team, namespace, server): idle spend of servers that hold GPUs and do not answer
+record inference:idle_down_dollars_per_hour ({SERVER}): idle spend of servers that hold GPUs and do not answer
 3600 * {IDLE_SPEND}
 and on ({NAMED}) {DOWN}
-record inference:unallocated_dollars_per_hour (cluster, product, team, namespace, server): idle spend of GPUs that no server holds
+record inference:unallocated_dollars_per_hour ({SERVER}): idle spend of GPUs that no server holds
 3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="idle",server="unallocated"}})
-record inference:unobserved_dollars_per_hour (cluster, product, team, namespace, server): spend of time that no source covered; busy, idle, unallocated and this sum to the spend
+record inference:unobserved_dollars_per_hour ({SERVER}): spend of time that no source covered; busy, idle, unallocated and this sum to the spend
 3600 * sum by ({SERVER}) (inference:phase_cost_dollars:rate5m{{phase="unobserved"}})
-record inference:waste_dollars_per_hour (cluster, product, team): the three kinds of idle spend together
+record inference:waste_dollars_per_hour ({OWNER}): the three kinds of idle spend together
 3600 * sum by ({OWNER}) (inference:phase_cost_dollars:rate5m{{phase="idle"}})
 """
 
@@ -110,7 +108,7 @@ UNPRICED: Final = (
 )
 
 PRICES: Final = f"""\
-rules inference-token-prices every 1m
+rules inference-token-prices every 1m: Cost per million tokens
 record inference:server_unpriced (cluster, namespace, server): 1: a GPU that the server holds has no price, so its cost per token is absent
 # Servers that hold a GPU without a price now, and their models: their dollars are a part of what they cost.
 group by ({NAMED}) {UNPRICED}
@@ -139,13 +137,13 @@ record inference:busy_cost_dollars_per_million_tokens:1h (cluster, model): prefi
 {by_model("inference:busy_cost_dollars:rate5m", "1h", "70m")}
 record inference:busy_cost_dollars_per_million_tokens:24h (cluster, model): prefill and decode alone, over a day
 {by_model("inference:busy_cost_dollars:rate5m", "1d", "1450m")}
-record inference:server_cost_dollars_per_million_tokens:1h (cluster, product, team, namespace, server): a server's price over all of its hosts, over an hour
+record inference:server_cost_dollars_per_million_tokens:1h ({SERVER}): a server's price over all of its hosts, over an hour
 {by_server("inference:server_cost_dollars:rate5m", "1h", "70m")}
-record inference:server_cost_dollars_per_million_tokens:24h (cluster, product, team, namespace, server): a server's price over all of its hosts, over a day
+record inference:server_cost_dollars_per_million_tokens:24h ({SERVER}): a server's price over all of its hosts, over a day
 {by_server("inference:server_cost_dollars:rate5m", "1d", "1450m")}
-record inference:server_busy_cost_dollars_per_million_tokens:1h (cluster, product, team, namespace, server): a server's prefill and decode alone, over an hour
+record inference:server_busy_cost_dollars_per_million_tokens:1h ({SERVER}): a server's prefill and decode alone, over an hour
 {by_server("inference:server_busy_cost_dollars:rate5m", "1h", "70m")}
-record inference:server_busy_cost_dollars_per_million_tokens:24h (cluster, product, team, namespace, server): a server's prefill and decode alone, over a day
+record inference:server_busy_cost_dollars_per_million_tokens:24h ({SERVER}): a server's prefill and decode alone, over a day
 {by_server("inference:server_busy_cost_dollars:rate5m", "1d", "1450m")}
 """
 
@@ -169,32 +167,28 @@ def before(name: str) -> str:
     return f"last_over_time({name}[2h] offset 7d)"
 
 
-COST, HOURS, TOKENS = (
-    "inference:owner_cost_dollars:7d",
-    "inference:owner_gpu_hours:7d",
-    "inference:owner_tokens:7d",
-)
+COST, HOURS, TOKENS = (f"inference:owner_{what}:7d" for what in ("cost_dollars", "gpu_hours", "tokens"))
 
 WEEK: Final = f"""\
-rules inference-week every 1h
+rules inference-week every 1h: This week against the week before
 # In the place that sees the whole of two weeks; needs 15 days of retention.
-record {COST} (cluster, product, team): dollars of seven days
+record {COST} ({OWNER}): dollars of seven days
 sum_over_time(inference:owner_cost_dollars:rate5m[7d]) * 60
-record {HOURS} (cluster, product, team): GPU-hours of seven days
+record {HOURS} ({OWNER}): GPU-hours of seven days
 sum_over_time(inference:gpus:owner[7d]) / 60
-record {TOKENS} (cluster, product, team): tokens of seven days
+record {TOKENS} ({OWNER}): tokens of seven days
 sum_over_time(inference:owner_tokens:rate5m[7d]) * 60
-record inference:cost_dollars:week_ratio (cluster, product, team): dollars of seven days over those of the seven days before
+record inference:cost_dollars:week_ratio ({OWNER}): dollars of seven days over those of the seven days before
 # dollars = GPU-hours x price of one, and tokens = GPU-hours x tokens of one, so the change of a bill is the change
 # of the first two multiplied, and the change of what a token costs is price divided by efficiency.
 {ratio(last(COST), before(COST))}
-record inference:gpu_hours:week_ratio (cluster, product, team): the same of GPU-hours
+record inference:gpu_hours:week_ratio ({OWNER}): the same of GPU-hours
 {ratio(last(HOURS), before(HOURS))}
-record inference:gpu_hour_price:week_ratio (cluster, product, team): the same of dollars per GPU-hour
+record inference:gpu_hour_price:week_ratio ({OWNER}): the same of dollars per GPU-hour
 {ratio(f"({last(COST)} / ({last(HOURS)} > 0))", f"({before(COST)} / ({before(HOURS)} > 0))")}
-record inference:tokens_per_gpu_hour:week_ratio (cluster, product, team): the same of tokens per GPU-hour
+record inference:tokens_per_gpu_hour:week_ratio ({OWNER}): the same of tokens per GPU-hour
 {ratio(f"({last(TOKENS)} / ({last(HOURS)} > 0))", f"({before(TOKENS)} / ({before(HOURS)} > 0))")}
-record inference:server_cost_dollars_per_million_tokens:7d (cluster, product, team, namespace, server): a server's price over a week
+record inference:server_cost_dollars_per_million_tokens:7d ({SERVER}): a server's price over a week
 # A server's own week, which its day is compared with.
 {by_server("inference:server_cost_dollars:rate5m", "7d", "7d")}
 """
