@@ -86,7 +86,9 @@ def tiers(name: str, times: str, cost: Callable[[str], str], text: str) -> str:
     A spend that fell back under the budget's rate pages no more, whatever its mean of a day is. `cause` is a product's
     budget's product, or that without which the rest of the fleet's spend would be far from a page.
     """
-    reasons, expr, sentences = re.fullmatch(r"((?:#[^\n]*\n)*)(.*?)\n(summary: .*)\n", text, re.DOTALL).groups()
+    reasons, expr, sentences = re.fullmatch(
+        r"((?:#[^\n]*\n)*)(.*?)\n(summary: .*)\n", text, re.DOTALL
+    ).groups()
     now = f"unless on () (inference:budget_configured == 0) and {KEY} (inference:budget_run_rate_ratio > 1)"
     dear = f"{KEY} ({cost('')} / {KEY} ({BUDGET} > 0) >= {NIGHT} {now})"
     rest = f"{cost(MATCH_BUDGET)} - {KEY} {NIGHT / 2} * {BUDGET}{MATCH_BUDGET}"
