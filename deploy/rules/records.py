@@ -35,7 +35,7 @@ def section(files: dict[str, tuple[Group, ...]]) -> str:
             lines += [
                 f"## {group.title}",
                 "",
-                f"Group `{group.name}` of [{name}](../deploy/prometheus/{name}), recorded {INTERVALS[group.interval]}.",
+                f"`{group.name}` of [{name}](../deploy/prometheus/{name}), {INTERVALS[group.interval]}.",
                 "",
                 "| record | labels | meaning |",
                 "|---|---|---|",

@@ -11,9 +11,10 @@ DOCS: Final = Path(__file__).parents[1]
 DECISIONS: Final = DOCS / "decisions"
 
 OPERATE: Final = {
-    "quickstart.md": "one box, one vLLM, five minutes",
     "demo.md": "a simulated host, without a GPU",
     "install.md": "by platform, in three commands",
+    "alerts.md": "first alert, rule files, paging policy, alerts and their runbooks",
+    "quickstart.md": "one box, one vLLM, five minutes",
     "operations.md": "virtual environment, systemd, Docker, upgrades, sizing, removal",
     "kubernetes.md": "values of the Helm chart, permissions, monitoring",
     "release.md": "checksums, signatures, versions",
@@ -27,7 +28,6 @@ OPERATE: Final = {
     "unread.md": "each reason and its remedy",
     "prices.md": "origins of a price, price files, the bundled catalogue",
     "page.md": "the page of a host and `/cost.json`",
-    "alerts.md": "rule files, paging policy, alerts and their runbooks",
     "records.md": "every record, its labels and its meaning",
     "dashboards.md": "six dashboards for Grafana",
     "projection.md": "method and accuracy of the projection",
