@@ -86,18 +86,6 @@ def usual(estimate: Estimate) -> str:
 THIS: Final = "on (budget, product, month)"
 LEFT: Final = f"({BUDGET} - on (budget, product) group_right () {SPENT})"
 FLEET: Final = Estimate()
-OWNERS: Final = Estimate(owner=True)
-
-RISING: Final = f"""
-(
-  last_over_time({USUAL}[70m])
-  and on (budget, product)
-  (8 * last_over_time(inference:budget_excess_dollars_per_hour[70m]) > on (budget, product) {TICKET_SHARE} * {BUDGET})
-  and on () (last_over_time(inference:fleet_metered_hours[70m]) > 24)
-  unless on () {recent(FLEET.week)}
-)
-"""
-"""What was usual before a rise that goes on. In the first week no other week says what is usual, and days soon have the rise."""
 
 BUDGETS: Final = f"""\
 rules inference-budgets every 1m: Budgets
@@ -134,8 +122,16 @@ record inference:budget_cost_dollars_per_hour (budget, product): Spend now, sile
 {governed_now(SPEND, f"{SPEND}:owner")}
 record {USUAL} (budget, product): Usual spend at this hour: the greater of the level and the same hours a week ago.
 # Nights, weekends and autoscaling are usual from the second day on. In the first week a rise is not.
-{RISING}or
-{governed(usual(FLEET), usual(OWNERS))}
+
+(
+  last_over_time({USUAL}[70m])
+  and on (budget, product)
+  (8 * last_over_time(inference:budget_excess_dollars_per_hour[70m]) > on (budget, product) {TICKET_SHARE} * {BUDGET})
+  and on () (last_over_time(inference:fleet_metered_hours[70m]) > 24)
+  unless on () {recent(FLEET.week)}
+)
+or
+{governed(usual(FLEET), usual(Estimate(owner=True)))}
 record inference:budget_idle_dollars_per_hour (budget, product): Current cost of idle GPUs.
 {governed_now(*["max by (cluster, product, team) (inference:waste_dollars_per_hour)"] * 2)}
 record inference:budget_monthly_run_rate_dollars (budget, product): A month at the spend of now.

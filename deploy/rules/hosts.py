@@ -30,20 +30,14 @@ NEWEST: Final = f"topk by (cluster, instance) (1, max by ({HOST}) (timestamp({MO
 CHOSEN: Final = f"topk by (ledger) (1, group by ({HOST}) ({NEWEST}))"
 """One target of each ledger, however many jobs scrape it; always the same one, since all are 1."""
 
-LAST: Final = f"""topk by (ledger) (1, max by ({HOST}) (
+CANDIDATES: Final = f"""topk by (ledger) (1, max by ({HOST}) (
     last_over_time({LEDGER_SEEN}[70m])
     or
     last_over_time({SINCE}{{ledger!=""}}[70m])
-  ))"""
-CANDIDATES: Final = f"""{LAST}
+  ))
   > time() - 14 * 86400
   unless on (ledger) {MONTH}
   unless on (cluster, instance) {MONTH}"""
-TARGETS: Final = f"""(
-  max by (cluster, instance) (up) == 0
-  or
-  group by (cluster, instance) (up{{job=~"{JOB}"}})
-)"""
 HOSTS: Final = f"""\
 rules inference-hosts every 1m: Hosts of a cluster
 record inference:month_to_date_dollars:posting (cluster, ledger, month, product, team, price_basis): Month to date of each ledger that answers, and for 5 minutes of one that fell silent.
@@ -68,7 +62,11 @@ record {SINCE} (cluster, ledger, instance, node): Last scrape of each host that 
 # elsewhere, the last scrape is remembered from 70 minutes after it on, while 80 still reach it.
 (
   {CANDIDATES}
-  and on (cluster, instance) {TARGETS}
+  and on (cluster, instance) (
+  max by (cluster, instance) (up) == 0
+  or
+  group by (cluster, instance) (up{{job=~"{JOB}"}})
+)
 )
 or
 (

@@ -5,9 +5,7 @@ from typing import Final
 from hosts import POSTING
 
 MTD: Final = "inference:month_to_date_dollars"
-POSTED: Final = f"{MTD}:posting"
-HOURLY: Final = f"{MTD}:posting_hourly"
-GONE: Final = f"{MTD}:gone"
+POSTED, HOURLY, GONE = f"{MTD}:posting", f"{MTD}:posting_hourly", f"{MTD}:gone"
 BASIS: Final = f"{MTD}:owner_price_basis"
 CLOSED: Final = "inference:closed_month_dollars"
 CLOSED_BASIS: Final = f"{CLOSED}:owner_price_basis"
@@ -122,13 +120,6 @@ group by (ledger, cluster) (topk by (ledger) (1, max by (ledger, cluster) (
 )))
 """
 
-FORMER: Final = f"""(
-      max by (ledger, cluster) (last_over_time({LEDGER_SEEN}[70m]))
-      and on (ledger) {LEDGER_CLUSTER}
-      unless on (ledger, cluster) {LEDGER_CLUSTER}
-    )"""
-
-
 JUST: Final = f"and on (month) {OVER} unless on (month) {over(f'{ENDS} or {ENDS}:cluster', 7200)}"
 LASTS: Final = "".join(
     f"or on (month)\n  (max by ({BY_BASIS}) (last_over_time({last})) {JUST})\n"
@@ -167,7 +158,11 @@ record {BASIS} (cluster, month, product, team, price_basis): Month to date by ow
 sum by ({BY_BASIS}) (
   topk by ({POSTING}) (1,
     max by (cluster, {POSTING}) (last_over_time({POSTED}[70m]))
-    unless on (ledger, cluster) {FORMER}
+    unless on (ledger, cluster) (
+      max by (ledger, cluster) (last_over_time({LEDGER_SEEN}[70m]))
+      and on (ledger) {LEDGER_CLUSTER}
+      unless on (ledger, cluster) {LEDGER_CLUSTER}
+    )
   )
   or on ({POSTING})
   max by (cluster, {POSTING}) (last_over_time({GONE}[70m]))

@@ -38,14 +38,6 @@ ELSEWHERE: Final = f"""(
 
 RENAMED: Final = "inference:cluster_renamed"
 
-ALL: Final = f"""(
-      max by (ledger, product, team) ({SPENDS}) * on (ledger) group_left (cluster) {LEDGER_CLUSTER}
-    or on (ledger)
-      (max by ({BY_LEDGER}) ({SILENT}) and on (ledger, cluster) {LEDGER_CLUSTER})
-    or on (ledger)
-      max by ({BY_LEDGER}) ({LOST})
-  )"""
-
 SPENDING: Final = f"""\
 rules inference-spend every 1m: Spend now
 record {LOST} (cluster, ledger, product, team): Last spend of each host of a cluster that sends nothing, unless another cluster sends it or sent it last.
@@ -77,7 +69,13 @@ record inference:lost_dollars_per_hour:owner (cluster, product, team): Last spen
 sum by (cluster, product, team) ({LOST})
 record {SPEND}:owner (cluster, product, team): Spend by owner: hosts that answer, and the last spend of silent hosts and of clusters that send nothing.
 # By ledger, so that replicas, a cluster that was renamed and a host that moved count once.
-sum by (cluster, product, team) {ALL}
+sum by (cluster, product, team) (
+      max by (ledger, product, team) ({SPENDS}) * on (ledger) group_left (cluster) {LEDGER_CLUSTER}
+    or on (ledger)
+      (max by ({BY_LEDGER}) ({SILENT}) and on (ledger, cluster) {LEDGER_CLUSTER})
+    or on (ledger)
+      max by ({BY_LEDGER}) ({LOST})
+  )
 record {SPEND} (cluster): Spend of each cluster, silent hosts included.
 # A cluster that was scaled to zero goes on to send its heartbeat, and spends 0.
   sum by (cluster) ({SPEND}:owner)
