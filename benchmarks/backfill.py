@@ -9,16 +9,14 @@ Needs Debian's prometheus. VictoriaMetrics is compared by tests/e2e/backfill.
 """
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from benchmarks.fleet_books import MEASURE
+from benchmarks.fleet_books import MeasuredVerb, run_measured
 from benchmarks.results import machine, plain, version_of, write
 from exporter.units import PICODOLLARS_PER_DOLLAR
 from tests.e2e.backfill.comparison import FIGURES, Totals, differences, metered, period, reckoned, worst
@@ -27,7 +25,6 @@ from tests.e2e.backfill.proxy import FaultyProxy
 from tests.e2e.backfill.recorded_fleet import HOUR, RecordedFleet
 from tests.e2e.backfill.recorded_fleets import twenty_hosts, two_hundred_gpus
 from tests.e2e.backfill.stores import RETENTION, prometheus_of
-from tests.e2e.daemon import ROOT
 from tests.e2e.fleet.programs import FleetPrometheus
 
 FEW: Final = frozenset({"n04", "n08", "w01", "n91", "b01"})
@@ -49,36 +46,13 @@ SECONDS_MAX: Final = 300.0
 MEBIBYTES_MAX: Final = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class MeasuredHistory:
-    """An answer, what it took, and the most queries that were under way at once."""
-
-    document: dict[str, Any]
-    seconds: float
-    cpu_seconds: float
-    mebibytes: float
-    queries: int
-    most: int
-
-
-def measure(address: str, fleet: RecordedFleet, folder: Path) -> MeasuredHistory:
-    """Run the verb over a fleet's whole period in a process of its own.
-
-    Raises:
-        RuntimeError: it fails; the message is its standard error.
-    """
+def measure(address: str, fleet: RecordedFleet, folder: Path) -> tuple[MeasuredVerb, FaultyProxy]:
+    """The verb over a fleet's whole period, and the proxy that counted its queries."""
     config = folder / "history.yaml"
     config.write_text(fleet.config, encoding="utf-8")
     with FaultyProxy(address) as proxy:
-        verb = ["history", f"--from={proxy.url}", f"--config.file={config}", *period(fleet), "--json"]
-        done = subprocess.run(
-            [sys.executable, "-c", MEASURE, *verb], capture_output=True, text=True, check=False, cwd=ROOT
-        )
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    document = json.loads(done.stdout)
-    seconds, cpu_seconds, mebibytes = json.loads(done.stderr.splitlines()[-1])
-    return MeasuredHistory(document, seconds, cpu_seconds, mebibytes, proxy.requests, proxy.most)
+        measured = run_measured("history", f"--from={proxy.url}", f"--config.file={config}", *period(fleet))
+    return measured, proxy
 
 
 def filled_store(fleet: RecordedFleet, scrape: int, folder: Path) -> FleetPrometheus:
@@ -104,7 +78,7 @@ def accuracy(folder: Path) -> bool:
             fleet = replace(fleet, hosts=tuple(host for host in fleet.hosts if host.name in FEW))
         posted = posted_by(fleet, folder / "ledgers")
         with filled_store(fleet, scrape, folder) as store:
-            measured = measure(store.url, fleet, folder)
+            measured, proxy = measure(store.url, fleet, folder)
         every = [
             one
             for one in differences(posted, reckoned(measured.document))
@@ -114,7 +88,7 @@ def accuracy(folder: Path) -> bool:
         for figure, one in furthest.items():
             print(f"{scrape} s: {figure} {one.ratio:.2%}: {one}", flush=True)
         within &= all(furthest[figure].ratio <= bound for figure in ("dollars", "gpu_hours"))
-        within &= measured.most == 1
+        within &= proxy.most == 1
         ratios = [f"{furthest[figure].ratio:.2%}" for figure in FIGURES]
         took = f"{measured.cpu_seconds:.0f} s", f"{measured.mebibytes:.0f} MiB"
         rows.append((f"every {scrape} s, {len(fleet.hosts)} hosts", *ratios, *took))
@@ -139,7 +113,7 @@ def scale(folder: Path) -> bool:
     begin = time.perf_counter()
     with filled_store(fleet, SCALE_SCRAPE, folder) as store:
         print(f"made in {time.perf_counter() - begin:.0f} s", flush=True)
-        measured = measure(store.url, fleet, folder)
+        measured, proxy = measure(store.url, fleet, folder)
     hours = sum(month["gpu_hours"] for month in measured.document["months"])
     dollars = sum(month["picodollars"] for month in measured.document["months"]) / PICODOLLARS_PER_DOLLAR
     expected = 200 * (fleet.end - fleet.begin) / HOUR
@@ -155,8 +129,8 @@ def scale(folder: Path) -> bool:
             ("took", f"{measured.seconds:.0f} s"),
             ("CPU of the verb", f"{measured.cpu_seconds:.0f} s"),
             ("memory at its highest", f"{measured.mebibytes:.0f} MiB"),
-            ("queries", str(measured.queries)),
-            ("queries at once, at most", str(measured.most)),
+            ("queries", str(proxy.requests)),
+            ("queries at once, at most", str(proxy.most)),
         ),
     )
     print(table)
@@ -164,7 +138,7 @@ def scale(folder: Path) -> bool:
     return (
         measured.seconds <= SECONDS_MAX
         and measured.mebibytes <= MEBIBYTES_MAX
-        and measured.most == 1
+        and proxy.most == 1
         and abs(hours - expected) <= 0.005 * expected
     )
 

@@ -51,32 +51,42 @@ print(json.dumps([*took, int(peak[1]) / 1024]), file=sys.stderr)
 """Runs a verb as `python -m exporter` does. `ru_maxrss` would count the parent's memory as well."""
 
 
-@dataclass(frozen=True)
-class MeasuredReport:
-    """A report that was printed as JSON, and what it took."""
+@dataclass(frozen=True, slots=True)
+class MeasuredVerb:
+    """What a verb printed as JSON, and what it took."""
 
     document: dict[str, Any]
-    dollars: Fraction
     seconds: float
     cpu_seconds: float
     mebibytes: float
 
+    @property
+    def dollars(self) -> Fraction:
+        """The total of a report."""
+        return Fraction(self.document["total"]["picodollars"], PICODOLLARS_PER_DOLLAR)
 
-def measure(report: str, month: str, *sources: object) -> MeasuredReport:
-    """Run a report of sources in a process of its own.
+
+def run_measured(*verb: str) -> MeasuredVerb:
+    """Run a verb in a process of its own.
 
     Raises:
         RuntimeError: it fails; the message is its standard error.
     """
-    verb = ["report", *report.split(), f"--month={month}", *(f"--from={one}" for one in sources), "--json"]
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *verb], capture_output=True, text=True, check=False, cwd=ROOT
+        [sys.executable, "-c", MEASURE, *verb, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
     )
     if done.returncode:
         raise RuntimeError(done.stderr)
-    document = json.loads(done.stdout)
-    total = Fraction(document["total"]["picodollars"], PICODOLLARS_PER_DOLLAR)
-    return MeasuredReport(document, total, *json.loads(done.stderr.splitlines()[-1]))
+    return MeasuredVerb(json.loads(done.stdout), *json.loads(done.stderr.splitlines()[-1]))
+
+
+def measure(report: str, month: str, *sources: object) -> MeasuredVerb:
+    """Run a report of sources."""
+    return run_measured("report", *report.split(), f"--month={month}", *(f"--from={one}" for one in sources))
 
 
 def last_month() -> str:

@@ -16,7 +16,7 @@ from benchmarks.fleet_books import (
     MEBIBYTES_MAX,
     PROMETHEUS_SECONDS_MAX,
     SECONDS_MAX,
-    MeasuredReport,
+    MeasuredVerb,
     measure,
     recorded,
 )
@@ -72,17 +72,17 @@ def spots_of(ledgers: Expected) -> list[str]:
     return sorted(ledger.id for ledger in ledgers if ledger.spot)
 
 
-def by_ledger(report: MeasuredReport) -> dict[str, Fraction]:
+def by_ledger(report: MeasuredVerb) -> dict[str, Fraction]:
     """Dollars of each host's ledger."""
     return {host["ledger"]: Fraction(host["picodollars"], 10**12) for host in report.document["hosts"]}
 
 
-def origins(report: MeasuredReport) -> dict[str, str]:
+def origins(report: MeasuredVerb) -> dict[str, str]:
     """Where each host's month was read."""
     return {host["ledger"]: host["origin"] for host in report.document["hosts"]}
 
 
-def of_kind(report: MeasuredReport, kind: str) -> list[str]:
+def of_kind(report: MeasuredVerb, kind: str) -> list[str]:
     """Ledgers of which something of a kind is missing or doubtful."""
     return sorted(each["ledger"] for each in report.document["missing"] if each["kind"] == kind)
 
@@ -130,7 +130,7 @@ def test_a_database_has_the_total_to_the_cent(
     assert report.mebibytes < MEBIBYTES_MAX
 
 
-def figures(source: str, ledgers: Expected, report: MeasuredReport) -> str:
+def figures(source: str, ledgers: Expected, report: MeasuredVerb) -> str:
     """What a report took, in a line."""
     return (
         f"month of {len(ledgers):,} ledgers from {source}: {report.seconds:.2f} s "
