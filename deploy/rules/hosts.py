@@ -6,6 +6,7 @@ from exporter.vendors import VENDORS
 
 OWNER: Final = "cluster, product, team"
 SERVER: Final = f"{OWNER}, namespace, server"
+NAMED: Final = "cluster, namespace, server"
 HOST: Final = "cluster, ledger, instance, node"
 POSTING: Final = "ledger, month, product, team, price_basis"
 """One line of one ledger's month. A ledger's id is unique in the world, so no cluster is in it."""

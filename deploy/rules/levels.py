@@ -2,10 +2,9 @@
 
 from typing import Final
 
-from hosts import SERVER, UNIQUE
+from hosts import NAMED, SERVER, UNIQUE
 from load import UNKNOWN
 
-NAMED: Final = "cluster, namespace, server"
 OF_HOST: Final = "cluster, instance, namespace, server"
 OBSERVED_BY: Final = f"{SERVER}, objective, basis"
 """Requests and tokens are never added up: an engine of which a new version counts the others has both."""

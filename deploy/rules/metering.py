@@ -153,12 +153,13 @@ PROCESSES: Final = f'count by (ledger) (count_values by (ledger) ("process", {TA
 ALL_TARGETS: Final = f"count by (ledger) (group by (ledger, cluster, instance, job) ({TARGETS}))"
 CLUSTERS: Final = f"count by (ledger) (group by (ledger, cluster) ({LEDGER_SEEN}))"
 INSTANCES: Final = f"count by (ledger) (group by (ledger, instance) ({LEDGER_SEEN}))"
+SEEN_IN: Final = (
+    f"group by (cluster, instance) ({LEDGER_SEEN}{{ledger=%q}}) unless on () {TARGETS}{{ledger=%q}}"
+)
+EACH_TARGET: Final = f"group by (cluster, instance, job) ({TARGETS}{{ledger=%q}}) or {SEEN_IN}"
+PLACE: Final = "{{ .Labels.instance }}{{ with .Labels.job }} in job {{ . }}{{ end }}{{ with .Labels.cluster }} of cluster {{ . }}{{ end }}. "
 WHERE: Final = listed(
-    f"label_join(group by (cluster, instance, job) ({TARGETS}{{ledger=%q}})"
-    f" or group by (cluster, instance) ({LEDGER_SEEN}{{ledger=%q}}) unless on () {TARGETS}{{ledger=%q}},"
-    ' "target", " ", "instance", "job", "cluster")',
-    "{{ .Labels.instance }}{{ with .Labels.job }} in job {{ . }}{{ end }}{{ with .Labels.cluster }} of cluster {{ . }}{{ end }}. ",
-    order="target",
+    f'label_join({EACH_TARGET}, "target", " ", "instance", "job", "cluster")', PLACE, order="target"
 )
 """The targets of a ledger; of several clusters, which see one target each, their instances."""
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from exporter.finance.history.past_records import NAMES as PAST
@@ -50,7 +50,7 @@ class Group:
 
     name: str
     interval: str
-    rules: tuple[Record | Alert, ...] = field(default=())
+    rules: tuple[Record | Alert, ...] = ()
     why: str = ""
     title: str = ""
     """What a reader of docs/records.md looks for."""
@@ -66,9 +66,8 @@ def query_texts(rules: Iterable[Record | Alert]) -> Iterator[str]:
     for rule in rules:
         yield rule.expr
         if isinstance(rule, Alert):
-            yield from re.findall(
-                r"\{\{(.*?)\}\}", " ".join([*rule.annotations.values(), *rule.labels.values()])
-            )
+            sentences = " ".join((*rule.annotations.values(), *rule.labels.values()))
+            yield from re.findall(r"\{\{(.*?)\}\}", sentences)
 
 
 def unknown(groups: tuple[Group, ...], pending: frozenset[str] = frozenset()) -> list[str]:
@@ -83,13 +82,8 @@ def text(header: str, groups: tuple[Group, ...]) -> str:
     """The file that Prometheus loads."""
     lines = [*comment(header, ""), "groups:"]
     for group in groups:
-        lines += [
-            "",
-            *comment(group.why, ""),
-            f"- name: {group.name}",
-            f"  interval: {group.interval}",
-            "  rules:",
-        ]
+        lines += ["", *comment(group.why, ""), f"- name: {group.name}"]
+        lines += [f"  interval: {group.interval}", "  rules:"]
         for rule in group.rules:
             if isinstance(rule, Record):
                 lines += comment(rule.meaning, "  ")
@@ -137,8 +131,5 @@ def expression(expr: str) -> list[str]:
 
 def scalar(value: str) -> str:
     """A plain word or a dashboard's path, which the header's sed replaces; or a string in single quotes."""
-    return (
-        value
-        if re.fullmatch(r"[A-Za-z/][\w/.-]*|/d/[^:#']*", value)
-        else "'" + value.replace("'", "''") + "'"
-    )
+    plain = re.fullmatch(r"[A-Za-z/][\w/.-]*|/d/[^:#']*", value)
+    return value if plain else "'" + value.replace("'", "''") + "'"

@@ -2,10 +2,9 @@
 
 from typing import Final
 
-from hosts import OWNER, SERVER, UNIQUE
+from hosts import NAMED, OWNER, SERVER, UNIQUE
 
 SERVER_MODEL: Final = f"{SERVER}, model"
-NAMED: Final = "cluster, namespace, server"
 
 
 def rate(counter: str, *labels: str, summed: tuple[str, ...] = ()) -> str:
@@ -88,19 +87,16 @@ def price(name: str, tokens: str, window: str) -> str:
 
 def by_model(name: str, window: str, late: str) -> str:
     """The same of a model: absent while a part of the window has no price."""
-    return (
-        price(name, "inference:tokens:rate5m", window)
-        + f"unless on (cluster, model) last_over_time(inference:model_unpriced[{late}])\n"
-    )
+    unpriced = f"unless on (cluster, model) last_over_time(inference:model_unpriced[{late}])"
+    return f"{price(name, 'inference:tokens:rate5m', window)}{unpriced}\n"
 
 
 def by_server(name: str, window: str, late: str) -> str:
     """The same of a server: absent too where the other one of a pair has the other half."""
-    return (
-        price(name, "inference:server_tokens:rate5m", window)
-        + f"unless on ({NAMED}) last_over_time(inference:server_unpriced[{late}])\n"
-        + f"unless on ({NAMED}) inference:server_one_sided\n"
-    )
+    return f"""\
+{price(name, "inference:server_tokens:rate5m", window)}unless on ({NAMED}) last_over_time(inference:server_unpriced[{late}])
+unless on ({NAMED}) inference:server_one_sided
+"""
 
 
 UNPRICED: Final = (
@@ -157,16 +153,12 @@ and on ({OWNER}) last_over_time(inference:owner_cost_dollars:rate5m[1d] offset 1
 """
 
 
-def last(name: str) -> str:
+def last(name: str, ago: str = "") -> str:
     """The last value of an hourly series: of this evaluation on Prometheus, of the one before on VictoriaMetrics."""
-    return f"last_over_time({name}[2h])"
+    return f"last_over_time({name}[2h]{ago})"
 
 
-def before(name: str) -> str:
-    """The value of a week ago, from an hourly series."""
-    return f"last_over_time({name}[2h] offset 7d)"
-
-
+WEEK_AGO: Final = " offset 7d"
 COST, HOURS, TOKENS = (f"inference:owner_{what}:7d" for what in ("cost_dollars", "gpu_hours", "tokens"))
 
 WEEK: Final = f"""\
@@ -181,13 +173,13 @@ sum_over_time(inference:owner_tokens:rate5m[7d]) * 60
 record inference:cost_dollars:week_ratio ({OWNER}): dollars of seven days over those of the seven days before
 # dollars = GPU-hours x price of one, and tokens = GPU-hours x tokens of one, so the change of a bill is the change
 # of the first two multiplied, and the change of what a token costs is price divided by efficiency.
-{ratio(last(COST), before(COST))}
+{ratio(last(COST), last(COST, WEEK_AGO))}
 record inference:gpu_hours:week_ratio ({OWNER}): the same of GPU-hours
-{ratio(last(HOURS), before(HOURS))}
+{ratio(last(HOURS), last(HOURS, WEEK_AGO))}
 record inference:gpu_hour_price:week_ratio ({OWNER}): the same of dollars per GPU-hour
-{ratio(f"({last(COST)} / ({last(HOURS)} > 0))", f"({before(COST)} / ({before(HOURS)} > 0))")}
+{ratio(f"({last(COST)} / ({last(HOURS)} > 0))", f"({last(COST, WEEK_AGO)} / ({last(HOURS, WEEK_AGO)} > 0))")}
 record inference:tokens_per_gpu_hour:week_ratio ({OWNER}): the same of tokens per GPU-hour
-{ratio(f"({last(TOKENS)} / ({last(HOURS)} > 0))", f"({before(TOKENS)} / ({before(HOURS)} > 0))")}
+{ratio(f"({last(TOKENS)} / ({last(HOURS)} > 0))", f"({last(TOKENS, WEEK_AGO)} / ({last(HOURS, WEEK_AGO)} > 0))")}
 record inference:server_cost_dollars_per_million_tokens:7d ({SERVER}): a server's price over a week
 # A server's own week, which its day is compared with.
 {by_server("inference:server_cost_dollars:rate5m", "7d", "7d")}
