@@ -204,7 +204,7 @@ def _now() -> tuple[Panel, ...]:
             decimals=2,
         ),
         number(
-            "Of it not answering, per hour",
+            "Spend of unreachable hosts, per hour",
             "The part of the spend that continues at its last rate: hosts whose exporter does not "
             "answer, and clusters that send nothing. It may have ended meanwhile. Absent: every host "
             "answers.",

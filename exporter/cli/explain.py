@@ -66,7 +66,7 @@ class ExplainOptions:
     )
     ledger_path: Path | None = flags.ledger_flag()
     server: str | None = flag(
-        nargs="?", metavar="SERVER", help="as NAME or NAMESPACE/NAME (default: all, the dearest first)"
+        nargs="?", metavar="SERVER", help="as NAME or NAMESPACE/NAME (default: all, most expensive first)"
     )
     hours: int = flag(
         "--window",

@@ -104,7 +104,7 @@ class HistoryOptions:
 
 @verb(
     "history",
-    "reckon past months from what a Prometheus already holds, with nothing installed on any host",
+    "compute past months from an existing Prometheus",
     examples=(
         ("--from=http://prometheus:9090", "the last 90 days, at prices of the bundled catalogue"),
         ("--from=http://prometheus:9090 --config.file=/etc/ice.yaml --json", "at your prices, as JSON"),

@@ -28,16 +28,16 @@ either kind of engine: `engine` only where prompts are computed in iterations in
 
 MEANING: Final[Mapping[str, str]] = {
     "engine": (
-        "the engine's own GPU seconds of each. Exact where prompts are computed apart; where they are "
-        "computed while others decode, more than 25 % off in a simulation on these loads: "
+        "the engine's own GPU seconds of each. Exact where prompts have iterations of their own; else an "
+        "estimate, typically within 25 %, less accurate on these loads: "
         f"{', '.join(WORKLOADS_OFF_BY_25_PERCENT['engine'])}"
     ),
     "time": (
-        "an estimate from the seconds of its requests, in a simulation within 25 % of the truth except on "
-        f"these loads: {', '.join(WORKLOADS_OFF_BY_25_PERCENT['time'])}"
+        "an estimate from the seconds of its requests, typically within 25 %; less accurate on these "
+        f"loads: {', '.join(WORKLOADS_OFF_BY_25_PERCENT['time'])}"
     ),
     "weights": (
-        "an assumption about what a token of each kind weighs, in a simulation more than 25 % off the truth "
+        "an assumption about what a token of each kind weighs, often more than 25 % off "
         f"on these loads: {', '.join(WORKLOADS_OFF_BY_25_PERCENT['weights'])}"
     ),
     "role": "nothing to split, since the server only prefills, or only decodes",

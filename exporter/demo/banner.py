@@ -98,19 +98,14 @@ def banner(site: Site, report: Report, timeline: Timeline) -> str:
     spent = dollars(sum(amount for cell, amount in cells.items() if cell.month == month))
     end = sum(amount for (_, name), amount in report.projected.items() if name == month)
     budget = sum(row.dollars for row in report.budgets)
-    if spent > budget:
-        state = f": it is past the budget of {budget:,.0f}."
-    else:
-        side = "past" if end > budget else "within"
-        state = f" and is heading for {end:,.2f}, {side} the budget of {budget:,.0f}."
     servers = ", ".join(traffic.server for traffic in TRAFFIC)
     address = f" --web.listen-address={site.listen_address}" if site.listen_address else ""
     published = "\nThese are ports of its container: outside, take the port that you published.\n"
     return f"""
 A simulated host of 8 H100s serves {servers}; its ledger goes back to {day(timeline.begins)}.
 It rents for {rent:.2f} dollars an hour, plus {more:.2f} for network and storage.
-Staff costs the whole fleet {fleet:.2f} dollars an hour, in none of this host's numbers.
-Its month has spent {spent:,.2f} dollars{state}
+Staff (${fleet:.2f} an hour, fleet-wide) is not included in these host figures.
+Spent this month: ${spent:,.2f}. Forecast: ${end:,.2f} (budget ${budget:,.0f}).
 
   {site.url}/          the page of this host
   {site.url}/metrics   what Prometheus scrapes

@@ -24,7 +24,7 @@ from exporter.report import Report
 from exporter.web.wording import timestamp
 
 # Phrases of the verb and of the page.
-HOLDS: Final = "an hour of what it holds now, energy apart"
+HOLDS: Final = "current hourly cost, excluding energy"
 QUOTIENTS: Final = "dollars per million tokens, as in the metrics"
 LADDER: Final = "why two people say different numbers, and neither is wrong"
 PARTIAL: Final = "no price per token: others compute for its tokens, too (another role, or other hosts)"

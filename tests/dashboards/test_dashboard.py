@@ -39,7 +39,7 @@ def test_a_stale_file_is_named_and_left_alone(tmp_path: Path) -> None:
 FIRST_ROW = {
     "inference-cost": [
         "Spend now, dollars per hour",
-        "Of it not answering, per hour",
+        "Spend of unreachable hosts, per hour",
         "Run-rate, per month",
         "Month to date",
         "Metered since",

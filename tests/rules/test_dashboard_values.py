@@ -216,8 +216,8 @@ EXPORTERS = "meter: Exporters, the 50 whose last tick is oldest"
 EXPECTED: dict[str, Samples] = {
     # 30 and 30, 5 of the silent host, 12 of the lost cluster
     "fleet: Spend now, dollars per hour": {"{}": 77},
-    "fleet: Of it not answering, per hour: silent hosts": {"{}": 5},
-    "fleet: Of it not answering, per hour: lost clusters": {"{}": 12},
+    "fleet: Spend of unreachable hosts, per hour: silent hosts": {"{}": 5},
+    "fleet: Spend of unreachable hosts, per hour: lost clusters": {"{}": 12},
     # 700 hours of 77
     "fleet: Run-rate, per month": {"{}": 53900},
     "fleet: Month to date": {MONTH: 250, NEXT: 7},

@@ -113,7 +113,7 @@ CHAT_TEXT = f"""\
 2026-11-10T00:00:00Z to 2026-11-11T00:00:00Z, 24.00 hours of it metered; ledger {LEDGER}
 
 llm/chat-8b
-  an hour of what it holds now, energy apart
+  current hourly cost, excluding energy
     2 x NVIDIA H100 rent x 2.500000 = 5.000000   configured: hardware[0]
     2 x NVIDIA H100 storage x 0.500000 = 1.000000   configured: overheads[0]
     together 6.000000 dollars per hour

@@ -177,7 +177,7 @@ def test_the_day_on_which_the_budget_runs_out(make_report: MakeReport) -> None:
     report = ahead(make_report(budgets=(BudgetRow("fleet", "", 10_000.0),)), *periods)
 
     assert when(report) == "2026-11-28T08:00:00Z"
-    assert ">this host alone spends it by Sat 28 Nov<" in shown(report)
+    assert ">at this rate, this host uses it up by Sat 28 Nov<" in shown(report)
     assert when(report, OLD) is None
 
 
@@ -196,7 +196,7 @@ def test_a_budget_that_lasts_runs_out_on_no_day(
     report = ahead(make_report(budgets=(BudgetRow("fleet", "", budget),)), *periods)
 
     assert when(report) == expected
-    assert (">this host alone spends it by " in shown(report)) == (expected is not None)
+    assert (">at this rate, this host uses it up by " in shown(report)) == (expected is not None)
 
 
 def test_a_budget_that_is_spent_says_on_which_day(make_report: MakeReport) -> None:
@@ -204,7 +204,7 @@ def test_a_budget_that_is_spent_says_on_which_day(make_report: MakeReport) -> No
     report = make_report(budgets=(BudgetRow("fleet", "", 4000.0),))
 
     assert when(report) == "2026-11-11T12:00:00Z"
-    assert ">this host alone spent it on Wed 11 Nov<" in shown(report)
+    assert ">this host used it up on Wed 11 Nov<" in shown(report)
 
 
 def test_an_unknown_month_has_no_such_day(make_report: MakeReport) -> None:
