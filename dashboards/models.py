@@ -111,7 +111,7 @@ def models() -> dashboard.Dashboard:
 def _compared() -> tuple[Panel, ...]:
     return (
         bars(
-            f"Dollars per million tokens by model, last 24 h: the {_DRAWN} dearest",
+            f"Dollars per million tokens by model, last 24 h: the {_DRAWN} most expensive",
             "Dollars over tokens, as Basis and Tokens choose: `full` is everything, idle time included, "
             "`busy` is prefill and decode; `computed` leaves cached prompts out. Nights count. Absent: "
             "fewer than 1,000 tokens in that day, or GPU time without a price; an idle model is not free.",
@@ -159,7 +159,7 @@ def _kinds() -> tuple[Panel, ...]:
             height=8,
         ),
         bars(
-            f"Dollars per million tokens of each kind, last hour: the {_DRAWN} dearest",
+            f"Dollars per million tokens of each kind, last hour: the {_DRAWN} most expensive",
             "Everything that the model cost, as each host divides it between kinds of tokens; the "
             "highest of its servers and hosts. Prompt against cached follows configured weights "
             "(docs/split.md). Absent: fewer than 1,000 tokens of that kind, or GPU time without a price.",

@@ -85,7 +85,7 @@ class RecentHistory:
     """History that the page draws, by the time that money covers, without adjustments."""
 
     hours: tuple[Hour, ...] = ()
-    """The 24 whole hours before now and the current one, oldest first."""
+    """The last 24 hours of the clock, the current one included, oldest first."""
     tokens: Mapping[tuple[CostOwner, readings.TokenKind], int] = field(default_factory=dict)
     """Sums of the hours."""
     components: Mapping[str, Picodollars] = field(default_factory=dict)

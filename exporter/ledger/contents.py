@@ -77,7 +77,7 @@ DAY_FAMILIES: Final = ("cost", "tokens", "server_cost")
 
 @dataclass(frozen=True, slots=True)
 class LastDay:
-    """Committed history of the current hour and the 24 before it."""
+    """Committed history of the last 24 hours of the clock, the current one included."""
 
     hours: Mapping[int, HistorySums] = field(default_factory=dict)
     """Sums of the families that the page draws, by hour since 1970."""
@@ -85,7 +85,7 @@ class LastDay:
     def after(self, committed: History, end: Instant) -> "LastDay":
         """The last day after a commit, up to the end of its last tick. This one stays as it is."""
         latest = hour_of(end - 1)
-        first = latest - DAY_HOURS
+        first = latest - DAY_HOURS + 1
         hours = {hour: sums for hour, sums in self.hours.items() if first <= hour <= latest}
         changed: dict[int, HistorySums] = {}
         for (_day, hour), posted in committed.cells.items():
@@ -104,7 +104,7 @@ class LastDay:
         day = HistorySums()
         mix = HistorySums()
         hours: list[Hour] = []
-        for hour in range(latest - DAY_HOURS, latest + 1):
+        for hour in range(latest - DAY_HOURS + 1, latest + 1):
             sums = self.hours.get(hour, HistorySums())
             add_all(day.tokens, sums.tokens)
             add_all(day.server_cost, sums.server_cost)

@@ -100,7 +100,7 @@ def read_all(connection: sqlite3.Connection) -> Contents:
         last = hour_of(opened.state.wall or 0)
         # The last day is for the page only: the totals are right without it.
         with suppress(DamagedError):
-            first = last - contents.DAY_HOURS
+            first = last - contents.DAY_HOURS + 1
             hours = read_history(connection, "hourly", first, last, contents.DAY_FAMILIES)
             opened = replace(opened, day=contents.LastDay(hours))
     return opened

@@ -56,7 +56,7 @@ class ServerSummary:
     busy_ratio: float | None
     """Share of its dollars of the last hour that busy GPUs cost."""
     tokens: int | None
-    """Of the last day: the current hour and the 24 before it."""
+    """Of the last 24 hours, the current one included."""
     dollars_per_million_tokens: float | None
     """Everything accrued over all tokens, in the last hour."""
     dollars_per_million_computed_tokens: float | None
@@ -206,7 +206,7 @@ class Summary:
     savings: HostSavings | None
     """Findings of the last review; `None` if there was none, and of a stale report."""
     hours: tuple[Hour, ...]
-    """The last day: the 24 whole hours before now, and the current one."""
+    """The last 24 hours, the current one included."""
     first_money: float | None
     """Seconds until the tick that posts the first dollars; `None` after it, or without a price."""
     first_window: float | None

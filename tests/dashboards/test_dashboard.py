@@ -70,7 +70,7 @@ FIRST_ROW = {
         "Oldest tick",
     ],
     "inference-cost-models": [
-        "Dollars per million tokens by model, last 24 h: the 12 dearest",
+        "Dollars per million tokens by model, last 24 h: the 12 most expensive",
         "Ours or hosted, last 24 h: the 50 largest",
     ],
     "inference-cost-waste": [

@@ -38,13 +38,13 @@ def history(ledger: Ledger, now: int) -> RecentHistory:
 
 @pytest.mark.parametrize("on_disk", [True, False])
 def test_hours_hold_what_their_time_cost(path: Path, clock: ManualClock, *, on_disk: bool) -> None:
-    """At 13:01 the running hour and 24 before it: money by phase, tokens, components. In memory as well."""
+    """At 13:01 the running hour and 23 before it: money by phase, tokens, components. In memory as well."""
     ledger = Ledger.open(path if on_disk else None, clock)
     posted(ledger)
     recent = history(ledger, NOON + HOUR + MINUTE)
     chat, search = ServerKey("llm", "chat-8b"), ServerKey("llm", "embed")
 
-    assert [hour.start for hour in recent.hours] == [NOON + (n - 23) * HOUR for n in range(25)]
+    assert [hour.start for hour in recent.hours] == [NOON + (n - 22) * HOUR for n in range(24)]
     assert recent.hours[-1] == Hour(NOON + HOUR, {"decode": 5}, MINUTE)
     assert recent.hours[-2] == Hour(NOON, {"decode": 30, "prefill": 8}, HOUR)
     assert recent.hours[-3] == Hour(NOON - HOUR, {"idle": 100}, HOUR)

@@ -76,7 +76,7 @@ OLD_ROW = '{server="old",product="q",team="u"}'
 MODEL = '{model="L"}'
 OFFER = '{model="L",reference="x"}'
 MOVED = "fleet: Servers that cost more or less than a day ago: the first 30"
-PRICE = "models: Dollars per million tokens by model, last 24 h: the 12 dearest"
+PRICE = "models: Dollars per million tokens by model, last 24 h: the 12 most expensive"
 HOURLY = "models: Dollars per million tokens by model, of each hour: the 12 that cost most"
 OURS = "models: Ours or hosted, last 24 h: the 50 largest"
 OFF = "waste: Switch off: idle for 12 hours, the first 50"
@@ -92,7 +92,7 @@ EXPECTED: dict[str, Samples] = {
     PRICE: {MODEL: 100},
     HOURLY: {MODEL: 100},
     # of two hosts the dearer one
-    "models: Dollars per million tokens of each kind, last hour: the 12 dearest": {
+    "models: Dollars per million tokens of each kind, last hour: the 12 most expensive": {
         '{model="L",kind="prompt"}': 50
     },
     "models: Busy share of the money by model, of each hour: the 12 that cost most": {

@@ -50,7 +50,7 @@ def test_before_the_first_money_it_says_when_there_is_some(
 
     assert month == f"This month so far not known {expected}"
     assert projected == f"Projected for the month not known {expected}"
-    assert day == f"Idle, 24 h + this hour not known {expected}"
+    assert day == f"Idle, last 24 h not known {expected}"
 
 
 @pytest.mark.parametrize(

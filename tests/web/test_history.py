@@ -111,7 +111,7 @@ def test_a_month_that_was_begun_late_is_drawn_from_there(make_report: MakeReport
 
 def test_bars_stand_on_each_other_and_sum_to_the_hour(make_report: MakeReport) -> None:
     """An hour at noon the day before, 8.50 of decode; at midnight work 4.00, other 0.25 and idle 4.25."""
-    drawing = shown(make_report()).partition("Last 24 hours and this one</h2>")[2].partition("</figure>")[0]
+    drawing = shown(make_report()).partition("Last 24 hours</h2>")[2].partition("</figure>")[0]
     bars = re.findall(
         r'<rect x="([\d.]+)%" y="([\d.]+)" width="[\d.]+%" height="([\d.]+)" class="(\w+)">'
         r"<title>([^<]*)</title>",
@@ -167,7 +167,7 @@ def test_history_stays_when_the_report_is_old(make_report: MakeReport) -> None:
     """What was spent was spent; where it goes from here is not known any more."""
     text = shown(make_report(), OLD)
 
-    assert "<h2>Last 24 hours and this one</h2>" in text
+    assert "<h2>Last 24 hours</h2>" in text
     assert "<h2>November 2026</h2>" in text
     assert "<h2>Daily cost</h2>" in text
     assert 'class="ahead"' not in text

@@ -395,7 +395,7 @@ def test_an_axis_has_the_digits_of_its_steps(spent: int, words: list[str], make_
     """No two of its words are the same, in the first minute either."""
     hours = (Hour(NOON, {"idle": spent}, 10 * SECOND),)
     text = shown(make_report(in_books={"history": RecentHistory(hours=hours)}))
-    day = text.partition("<h2>Last 24 hours and this one</h2>")[2].partition("</svg>")[0]
+    day = text.partition("<h2>Last 24 hours</h2>")[2].partition("</svg>")[0]
 
     assert re.findall(r">(\$[0-9.]+)</text>", day) == words
 
