@@ -7,8 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.docs import known_names
-from tests.docs.markdown import ROOT, CodeBlock, blocks
+from tests.docs.markdown import ROOT, CodeBlock, blocks, files
 
 SECONDS = 240
 """For one block; the slowest takes a few of them on a machine that does nothing else."""
@@ -19,7 +18,7 @@ class Sandbox:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "repository"
-        for name in sorted(known_names.files()):
+        for name in sorted(files()):
             target = self.root / name
             if (ROOT / name).is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
