@@ -91,11 +91,3 @@ def test_values_of_each_day_are_there() -> None:
     """A name that is misspelled would leave all of them out."""
     with pytest.raises(ValueError, match="is of each day"):
         nightly.daily(("full", "closed"), {"shut"})
-
-
-def test_the_night_runs_all_that_has_the_mark() -> None:
-    """Those of `tests`, and those of `tests/e2e`, which run when they are named."""
-    recipe = (ROOT / "tools" / "nightly").read_text(encoding="utf-8")
-
-    assert '-m "nightly or hypothesis"' in recipe
-    assert "tools/e2e nightly" in recipe

@@ -21,21 +21,3 @@ def test_no_test_has_the_mark_but_by_the_list() -> None:
 def test_all_that_the_list_names_exists() -> None:
     """A file that was renamed would run with the fast tests."""
     assert [name for name in SLOW if not (ROOT / name.partition("::")[0]).exists()] == []
-
-
-def test_ci_runs_those_that_money_hangs_on() -> None:
-    """A ledger that is killed, faults, and alerts; each is found, so that none runs nowhere."""
-    commands = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
-    (arguments,) = (
-        line.partition(" tools/slow ")[2] for line in commands if " tools/slow " in line and line[0] != "#"
-    )
-    files = arguments.removeprefix("--timeout 900 ").split()
-
-    assert files == [
-        "tests/rules/test_rules.py",
-        "tests/rules/test_groups.py",
-        "tests/ledger/test_crash.py",
-        "tests/ledger/test_adjustments_crash.py",
-        "tests/faults/test_plans.py",
-    ]
-    assert all((ROOT / file).is_file() and file.startswith(SLOW) for file in files)

@@ -57,17 +57,6 @@ def test_every_argument_of_a_build_is_one_of_the_dockerfile() -> None:
     assert {"BASE", "VERSION", "REVISION", "SOURCE_DATE_EPOCH"} <= named
 
 
-def test_every_right_of_the_pod_is_in_the_table() -> None:
-    """Each right that the pod is given is listed with what is lost without it."""
-    rights = re.findall(r"^\| ([^|]+) \|", section("Permissions"), re.MULTILINE)[1:]
-    words = " ".join(rights)
-
-    assert (POD["hostPID"], POD["securityContext"]["runAsUser"]) == (True, 0)
-    for right in ("`hostPID`", "uid 0", "`pod-resources`", "pod lookup", "`hostPath`", "PTRACE"):
-        assert right in words
-    assert {volume["name"] for volume in POD["volumes"]} == {"config", "ledger", "pod-resources"}
-
-
 def test_what_is_installed_is_removed() -> None:
     """Each file that the installation puts somewhere is named where it is taken away."""
     placed = re.findall(r"^sudo (?:cp \S+|touch) (\S+)", section("systemd unit"), re.MULTILINE)
@@ -95,35 +84,3 @@ def test_sizes_are_those_of_the_manifest() -> None:
         resources["limits"]["memory"],
     ]
     assert f"{cpu[1]}m" == resources["requests"]["cpu"]
-
-
-def test_whoever_finds_a_hole_finds_how_to_report_it() -> None:
-    """SECURITY.md says to whom, by when, and what counts; the pages lead to it."""
-    security = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
-
-    assert re.findall(r"^## (.+)$", security, re.MULTILINE) == [
-        "Report a vulnerability",
-        "Supported versions",
-        "Threat model",
-        "Release contents",
-    ]
-    for page in ("README.md", "docs/operations.md"):
-        assert "SECURITY.md" in (ROOT / page).read_text(encoding="utf-8")
-
-
-def test_every_page_installs_what_was_tested() -> None:
-    """By the same two lines, which stand once where it is installed and once where it is upgraded.
-
-    Nothing is fetched, and run, that has no hash.
-    """
-    pip = "sudo /opt/inference-cost-exporter/bin/pip install"
-    locks = "-r requirements/runtime.lock -r requirements/build.lock"
-    lines = [f"{pip} --require-hashes {locks}", f"{pip} --no-build-isolation --no-deps ."]
-    expected = {"README.md": 1, "docs/operations.md": 1, "docs/daemon.md": 0, "docs/finance.md": 0}
-
-    paths = {
-        name: re.findall(rf"^{re.escape(pip)} .*$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
-        for name in expected
-    }
-
-    assert paths == {name: lines * times for name, times in expected.items()}

@@ -251,12 +251,6 @@ def test_packages_put_the_unit_and_its_files_where_the_unit_looks() -> None:
     assert "EnvironmentFile=-/etc/default/inference-cost-exporter" in unit
 
 
-def test_the_packages_name_no_address_that_nobody_reads() -> None:
-    """Their maintainers have none in common; what names one has to be theirs."""
-    packages = yaml.safe_load((ROOT / "deploy/release/packages.yaml").read_text())
-    assert packages["maintainer"] == "Inference Cost Exporter maintainers"
-
-
 def test_the_workflow_pins_its_actions_and_has_few_rights() -> None:
     """Each action by commit; nothing is allowed that a job does not name, and no secret is read."""
     text = WORKFLOW.read_text()

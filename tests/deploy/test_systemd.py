@@ -72,19 +72,6 @@ def test_the_readme_puts_program_and_configuration_where_the_unit_looks(command:
     assert "deploy/systemd/inference-cost-exporter.service" in readme
 
 
-def test_no_command_of_the_readme_needs_a_path_that_is_not_set() -> None:
-    """A link puts the program on PATH before the first command that names it without its folder."""
-    readme = (ROOT / "README.md").read_text()
-    section = readme.partition("## Install on a GPU host")[2].partition("\n## ")[0]
-    link = "sudo ln -sf /opt/inference-cost-exporter/bin/inference-cost-exporter /usr/local/bin/\n"
-    before, linked, after = section.partition(link)
-
-    named = re.compile(r"^(?:sudo )?inference-cost-exporter .*$", re.MULTILINE)
-    assert linked
-    assert named.findall(before) == []
-    assert named.findall(after)
-
-
 def test_it_is_root_without_capabilities(unit: configparser.ConfigParser) -> None:
     """Root reads the machine's identity and the device files, and can do nothing else that is root's."""
     service = unit["Service"]

@@ -96,24 +96,3 @@ def test_a_missing_program_is_named(tmp_path: Path) -> None:
     )
     message = f"missing: {tmp_path}/none; DOCKER=podman builds by another program\n"
     assert (done.returncode, done.stderr) == (1, message)
-
-
-def test_whoever_needs_an_image_finds_the_command() -> None:
-    """It stands where an image must be named; that none is published yet is said on one page alone."""
-    command = "tools/docker-image registry.example/inference-cost-exporter"
-    chart = "deploy/helm/inference-cost-exporter"
-    for name in (
-        f"{chart}/values.yaml",
-        f"{chart}/templates/_names.tpl",
-        "deploy/kubernetes/daemonset.yaml",
-        "deploy/kubernetes/demo.yaml",
-    ):
-        assert command in (ROOT / name).read_text().replace("\n# ", " "), name
-    listed = subprocess.run(
-        ["git", "grep", "-lIiE", "no registry (publishes|has)|(image|nothing) is published"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert set(listed.stdout.splitlines()) - {"tests/tools/test_docker_image.py"} == {"README.md"}

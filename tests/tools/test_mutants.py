@@ -58,13 +58,6 @@ def test_a_mutant_is_one_change(tool: ModuleType) -> None:
         tool.mutated("#" + TEXT, mutant)
 
 
-def test_suites_are_those_that_run(tool: ModuleType) -> None:
-    """What `make test` leaves out kills nothing."""
-    for file, suite in (("Makefile", "fast"), ("tools/slow", "slow")):
-        commands = (TOOL.parents[1] / file).read_text(encoding="utf-8")
-        assert f' -m "{tool.SUITES[suite]}" ' in commands
-
-
 def test_every_mutant_is_python(tool: ModuleType) -> None:
     """So that a mutant that dies does so by a test."""
     for mutant in tool.mutants(Path("p.py"), TEXT):
