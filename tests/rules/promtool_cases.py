@@ -5,50 +5,52 @@ A rule that no case asks for may still fail on its input, as when two series wou
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from tests.rules.victoriametrics import document_of, end_of, loaded, seconds
+from tests.rules.victoriametrics import Case, document_of, end_of, loaded, seconds
 
 FEW_STEPS: Final = 60
 """Evaluations of a case in which CI evaluates every rule, too."""
 
 
-def shortest_steps(file: Path) -> int:
-    """How often the rules are evaluated in the shortest case of a file."""
-    document = document_of(file)
-    return min(map(end_of, document["tests"])) // seconds(document["evaluation_interval"])
+def steps(case: Case) -> int:
+    """How often the rules are evaluated in it."""
+    document = document_of(case.file)
+    return end_of(document["tests"][case.index]) // seconds(document["evaluation_interval"])
 
 
-def split_cases(file: Path, folder: Path, *, every_rule: bool) -> Iterator[str]:
-    """Write one file for each case, and yield their names; groups and rules keep their order.
+def shortest(cases: Iterable[Case]) -> set[Case]:
+    """The shortest case of each file."""
+    files: dict[Path, Case] = {}
+    for case in cases:
+        files[case.file] = min(files.get(case.file, case), case, key=steps)
+    return set(files.values())
 
-    With `every_rule`, the shortest case has all of them.
+
+def split(case: Case, folder: Path, *, every_rule: bool) -> str:
+    """Write a case and the rules that it depends on, or all rules, and return its file's name.
+
+    Groups and rules keep their order.
     """
-    document = document_of(file)
-    groups = [group for name in document["rule_files"] for group in document_of(file.parent / name)["groups"]]
-    shortest = min(document["tests"], key=end_of)
-    for number, case in enumerate(document["tests"], 1):
-        checks, alerts = case.get("promql_expr_test", []), case.get("alert_rule_test", [])
-        needed = {
-            id(rule) for rule in loaded(file.parent, document, [check["expr"] for check in checks], alerts)
-        }
-        smaller = [
-            group
-            | {
-                "rules": [
-                    one for one in group["rules"] if id(one) in needed or (every_rule and case is shortest)
-                ]
-            }
-            for group in groups
-        ]
-        chosen = [group for group in smaller if group["rules"]]
-        names = {group["name"] for group in chosen}
-        rules, name = f"{file.stem}-{number}-rules.yml", f"{file.stem}-{number}.yml"
-        order = [group for group in document.get("group_eval_order", []) if group in names]
-        alone = document | {"rule_files": [rules], "tests": [case], "group_eval_order": order}
-        # JSON is YAML, and written in a tenth of the time.
-        (folder / rules).write_text(json.dumps({"groups": chosen}), encoding="utf-8")
-        (folder / name).write_text(json.dumps(alone), encoding="utf-8")
-        yield name
+    document = document_of(case.file)
+    files = [document_of(case.file.parent / name) for name in document["rule_files"]]
+    test_case = document["tests"][case.index]
+    checks, alerts = test_case.get("promql_expr_test", []), test_case.get("alert_rule_test", [])
+    wanted = loaded(case.file.parent, document, [check["expr"] for check in checks], alerts)
+    needed = {id(rule) for rule in wanted}
+    groups = [
+        group | {"rules": [rule for rule in group["rules"] if every_rule or id(rule) in needed]}
+        for file in files
+        for group in file["groups"]
+    ]
+    chosen = [group for group in groups if group["rules"]]
+    names = {group["name"] for group in chosen}
+    order = [group for group in document.get("group_eval_order", []) if group in names]
+    rules, name = f"{case}-rules.yml", f"{case}.yml"
+    alone = document | {"rule_files": [rules], "tests": [test_case], "group_eval_order": order}
+    # JSON is YAML, and written in a tenth of the time.
+    (folder / rules).write_text(json.dumps({"groups": chosen}), encoding="utf-8")
+    (folder / name).write_text(json.dumps(alone), encoding="utf-8")
+    return name

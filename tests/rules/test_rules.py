@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,40 @@ import yaml
 
 from tests import depth
 from tests.nightly import daily
-from tests.rules.promtool_cases import FEW_STEPS, shortest_steps, split_cases
-from tests.rules.victoriametrics import document_of
+from tests.rules.conftest import Promtool
+from tests.rules.promtool_cases import FEW_STEPS, shortest, split, steps
+from tests.rules.victoriametrics import Case, document_of
+from tests.rules.victoriametrics import cases as cases_of
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
-RULE_TESTS = sorted(FOLDER.glob("*_test.yml"))
-SHORT = [file.name for file in RULE_TESTS if shortest_steps(file) <= FEW_STEPS]
-"""Files in whose shortest case CI evaluates every rule."""
+CASES = cases_of(FOLDER)
+WHOLE = {case for case in shortest(CASES) if steps(case) <= FEW_STEPS}
+"""Cases in which every rule is evaluated."""
 
 NIGHTLY = {
-    "decommission_test.yml",
-    "incident_test.yml",
-    "levels_test.yml",
-    "servers_test.yml",
-    "silence_test.yml",
+    "a batch of an hour a day on a spot host",
+    "a cluster is drained, then the budget of the others is lowered, and one is removed",
+    "a cluster that is lost over a month's end",
+    "a cluster that is scaled to zero at night",
+    "a day without the meter, charged as one step",
+    "a fleet of 32 hours",
+    "a fleet that is scaled down at night and ends its month 9 % under the budget",
+    "a fleet that is scaled to zero at night",
+    "a host is decommissioned, its target first",
+    "a host is stopped, and its target stays for 20 h",
+    "a new TSDB late in the month",
+    "a price that falls by a quarter on the 20th",
+    "one new server runs away over two budgets",
+    "one ticket a week at most",
+    "service level oversized",
+    "tokens dearer than in the week before",
+    "two hosts, one with a dated price and one of a release that exports none",
+    "two time zones at the end of a month",
 }
-"""Files of 8 to 19 seconds of CPU each, whose rules the others evaluate as well."""
+"""Cases of 1.5 to 15 seconds of CPU each: days of a fleet, whose rules other cases evaluate as well."""
+
+NIGHTLY_ALERTS = {"InferenceServiceLevelOversized", "InferenceTokensDearer"}
+"""They compare days and weeks."""
 
 CONTRACT = {
     "inference:budget_dollars",
@@ -128,59 +146,74 @@ print(crowded((Group("full", "1m", rules[:20]), Group("over", "1m", rules))))
 
 
 @pytest.mark.parametrize("name", ["cluster-rules.yml", "fleet-rules.yml"])
-def test_promtool_accepts_the_rules(promtool: Callable[..., Any], name: str) -> None:
+def test_promtool_accepts_the_rules(promtool: Promtool, name: str) -> None:
     """Prometheus would load each file, alone as well."""
     result = promtool("check", "rules", name)
 
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(
-    "name", daily([file.name for file in RULE_TESTS], {file.name for file in RULE_TESTS} - NIGHTLY)
-)
-def test_the_rules_do_what_their_tests_say(
-    promtool: Callable[..., Any], prometheus_folder: Path, tmp_path: Path, name: str
-) -> None:
-    """Every case holds, those that fire and those that must not; `tools/deep` evaluates all rules in each."""
-    whole = depth.deep()
-    split = split_cases(prometheus_folder / name, tmp_path, every_rule=name in SHORT)
-    names = [name] if whole else list(split)
-    result = promtool("test", "rules", *names, cwd=prometheus_folder if whole else tmp_path)
+def title(case: Case) -> str:
+    """What a case is called, without what it says of it."""
+    return case.name.partition(" - ")[0]
+
+
+DAILY = [case for case in CASES if title(case) not in NIGHTLY]
+
+
+@pytest.mark.parametrize("case", daily(CASES, DAILY), ids=map(str, CASES))
+def test_the_rules_do_what_their_tests_say(promtool: Promtool, tmp_path: Path, case: Case) -> None:
+    """Those that fire and those that must not; `make deep` evaluates all rules in each case."""
+    file = split(case, tmp_path, every_rule=case in WHOLE or depth.deep())
+    result = promtool("test", "rules", file, cwd=tmp_path)
 
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_cases_of_the_night_are_those_of_the_list() -> None:
+    """A case under another name would be one of each day."""
+    assert {title(case) for case in CASES} & NIGHTLY == NIGHTLY
+
+
+def test_each_alert_fires_in_a_case_of_each_day_and_stays_silent_in_another(
+    alerts: list[dict[str, Any]],
+) -> None:
+    """Days of a fleet may wait for the night; what an operator is told, and what not, may not."""
+    documents = [document_of(case.file)["tests"][case.index] for case in DAILY]
+    proven = {
+        (check["alertname"], bool(check["exp_alerts"]))
+        for document in documents
+        for check in document.get("alert_rule_test", [])
+    }
+    names = {alert["alert"] for alert in alerts}
+
+    assert names >= NIGHTLY_ALERTS
+    assert proven == {(name, fires) for name in names - NIGHTLY_ALERTS for fires in (True, False)}
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("name", [file.name for file in RULE_TESTS if file.name not in SHORT])
-def test_every_rule_bears_the_input_of_a_long_file(
-    promtool: Callable[..., Any], prometheus_folder: Path, tmp_path: Path, name: str
-) -> None:
-    """Its cases, one of them with all rules."""
-    names = split_cases(prometheus_folder / name, tmp_path, every_rule=True)
-    result = promtool("test", "rules", *names, cwd=tmp_path)
+@pytest.mark.parametrize("case", sorted(shortest(CASES) - WHOLE, key=str), ids=str)
+def test_every_rule_bears_the_input_of_a_long_file(promtool: Promtool, tmp_path: Path, case: Case) -> None:
+    """Its shortest case, with all rules."""
+    result = promtool("test", "rules", split(case, tmp_path, every_rule=True), cwd=tmp_path)
 
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("name", SHORT)
-def test_every_rule_is_evaluated_in_a_case_of_each_file(
-    prometheus_folder: Path, tmp_path: Path, name: str
-) -> None:
+@pytest.mark.parametrize("case", sorted(WHOLE, key=str), ids=str)
+def test_every_rule_is_evaluated_in_a_case_of_each_file(tmp_path: Path, case: Case) -> None:
     """A rule that fails on its input fails the file, also where no case asks for what it records."""
-    files = document_of(prometheus_folder / name)["rule_files"]
-    shipped = [document_of(prometheus_folder / file) for file in files]
-    names = split_cases(prometheus_folder / name, tmp_path, every_rule=True)
-    cases = [json.loads((tmp_path / case).read_text()) for case in names]
-    split = [json.loads((tmp_path / file).read_text()) for case in cases for file in case["rule_files"]]
+    shipped = [document_of(case.file.parent / name) for name in document_of(case.file)["rule_files"]]
+    written = json.loads((tmp_path / split(case, tmp_path, every_rule=True)).read_text())
+    evaluated = [json.loads((tmp_path / name).read_text()) for name in written["rule_files"]]
 
-    def expressions(documents: list[Any]) -> set[str]:
-        groups = [group for document in documents for group in document["groups"]]
-        return {rule["expr"] for group in groups for rule in group["rules"]}
+    def expressions(documents: list[Any]) -> list[str]:
+        return [rule["expr"] for one in documents for group in one["groups"] for rule in group["rules"]]
 
-    assert expressions(shipped) - expressions(split) == set()
+    assert expressions(evaluated) == expressions(shipped)
 
 
-def test_prometheus_accepts_the_scrape_job(promtool: Callable[..., Any]) -> None:
+def test_prometheus_accepts_the_scrape_job(promtool: Promtool) -> None:
     """The plain Prometheus configuration is valid and finds the rules beside it."""
     result = promtool("check", "config", "prometheus.yml")
 
@@ -368,7 +401,7 @@ def test_every_alert_waits(alerts: list[dict[str, Any]]) -> None:
 
 
 def test_queries_of_annotations_parse(
-    promtool: Callable[..., Any], alerts: list[dict[str, Any]], tmp_path: Path
+    promtool: Promtool, alerts: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     """What a notification asks Prometheus for is PromQL, whatever the labels are."""
     queries = {
