@@ -259,7 +259,7 @@ def text(made: Soak, totals: HostTotals, clients: Clients, hours: float) -> str:
         + plain(["after", "resident", "descriptors", "threads", "ledger", "its log at most"], rows)
         + f"\nDone: {done}.\n"
         f"Three clients got {clients.count:,} answers, the slowest in {figure(clients.slowest)} s.\n"
-        f"{sum(totals.money.values()):,} picodollars and {tokens:,} tokens are as reckoned.\n"
+        f"{sum(totals.money.values()):,} picodollars and {tokens:,} tokens are as expected.\n"
         f"Resident memory grew by {grown:,.0f} KiB after {middle.hours:.1f} h.\n"
     )
 

@@ -93,7 +93,7 @@ def test_figures_are_kept() -> None:
 
 
 def test_the_tables_show_before_and_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Medians, the longest and its part of the interval; the dearest panels; whether all keep the bounds."""
+    """Medians, the longest and its part; the most expensive panels; whether all keep the bounds."""
     monkeypatch.setattr("benchmarks.fleet.figures.os.cpu_count", lambda: 2)
     before = replace(
         FIGURES,
@@ -129,7 +129,7 @@ def test_the_tables_show_before_and_now(monkeypatch: pytest.MonkeyPatch) -> None
         "|---|---:|---:|\n"
         "| fleet | 1; 60,000,000; 7.00 s, 1 refused | 2; 1,400,000; 0.61 s |\n"
         "\n"
-        "The dearest panels now:\n"
+        "The most expensive panels now:\n"
         "\n"
         "| dashboard | panel | range | samples | seconds |\n"
         "|---|---:|---:|---:|---:|\n"

@@ -216,7 +216,7 @@ def _boards(both: Sequence[Figures], headings: Sequence[str]) -> str:
     fast = all(cost.within for cost in panels)
     return (
         f"\nThe panels of each dashboard, and the most that one loads and takes at any range:\n\n{boards}"
-        f"\nThe dearest panels now:\n\n{listed}"
+        f"\nThe most expensive panels now:\n\n{listed}"
         f"\n{'Every' if fast else 'Not every'} panel is within {SECONDS:.0f} s and {SAMPLES:,} samples.\n"
     )
 
