@@ -117,7 +117,8 @@ def find_listing(table: Iterable[Row], cloud: str, instance_type: str, region: s
     common = [_listing(row) for name, row in by_region.items() if not name.startswith(SEPARATE_PARTITIONS)]
     regions = {each.region: each for each in common or map(_listing, by_region.values())}
     preferred = (regions[name] for name in REFERENCE_REGIONS.get(cloud, ()) if name in regions)
-    cheapest = min(regions.values(), key=lambda each: (each.on_demand or 0, each.region))
+    priced = [each for each in regions.values() if each.on_demand is not None]
+    cheapest = min(priced or regions.values(), key=lambda each: (each.on_demand or 0, each.region))
     return replace(next(preferred, cheapest), standing="elsewhere")
 
 

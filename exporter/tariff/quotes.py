@@ -46,12 +46,21 @@ class Quote:
     instance_gpu: str = ""
     """The GPU model of the instance by the catalogue; empty where the catalogue has no instance type."""
 
+    def without_type(self, by_type: "NoQuote") -> "Quote":
+        """This price of a GPU, with the reason why its instance type has no price."""
+        reason = f"the catalogue does not help: {by_type.reason}"
+        return replace(self, caveat=_joined(reason, self.caveat))
+
 
 @dataclass(frozen=True, slots=True)
 class NoQuote:
     """Why there is no price, as a clause for after a colon, in which "it" is the catalogue."""
 
     reason: str
+
+    def without_type(self, by_type: "NoQuote") -> "NoQuote":
+        """This reason of a GPU, after the reason why its instance type has no price."""
+        return NoQuote(f"{by_type.reason}; {self.reason}")
 
 
 class _Request(NamedTuple):
@@ -131,16 +140,11 @@ def find_quote(
         stand_ins=stand_ins,
     )
     listing = _find_listing(catalogue, request)
-    by_type = listing if isinstance(listing, NoQuote) else _quote_by_type(listing, request)  # steps 1 and 2
+    by_type = _quote_by_type(listing, request)  # steps 1 and 2
     if isinstance(by_type, Quote) or not request.takes_price_of_gpu(listing):
         return by_type
     by_gpu = _quote_by_gpu(catalogue, request, listing)  # steps 3 and 4
-    if not request.instance_type:
-        return by_gpu  # a GPU that was looked up by its name alone: no list of types lacked it
-    if isinstance(by_gpu, NoQuote):
-        return NoQuote(f"{by_type.reason}; {by_gpu.reason}")
-    reason = f"the catalogue does not help: {by_type.reason}"
-    return replace(by_gpu, caveat=_joined(reason, by_gpu.caveat))
+    return by_gpu.without_type(by_type) if request.instance_type else by_gpu
 
 
 def _find_listing(catalogue: Catalogue, request: _Request) -> Listing | NoQuote:
@@ -247,8 +251,10 @@ class _Price(NamedTuple):
         return f"{self.subject}{part}{discount}{list_name}"
 
 
-def _quote_by_type(listing: Listing, request: _Request) -> Quote | NoQuote:
-    """Steps 1 and 2: the price of an instance type."""
+def _quote_by_type(listing: Listing | NoQuote, request: _Request) -> Quote | NoQuote:
+    """Steps 1 and 2: the price of an instance type; without a listing, the reason why there is none."""
+    if isinstance(listing, NoQuote):
+        return listing
     listed = _price_listed(listing, request)
     if isinstance(listed, NoQuote):
         return listed
@@ -294,8 +300,11 @@ def _price_listed(listing: Listing, request: _Request) -> _Price | NoQuote:
     paid = _ListPrice.of(listing, request)
     instance_type = f"{listing.cloud} {listing.instance_type}"
     if paid.dollars is None:
-        where = f" in {request.region}" if request.region else ""
-        return NoQuote(f"it lists {instance_type}{where} without a price {paid.kind}")
+        missing = "spot price" if paid.kind == "spot" else "price on demand"
+        if listing.standing == "listed":
+            where = f" in {request.region}" if request.region else ""
+            return NoQuote(f"it lists {instance_type}{where} without a {missing}")
+        return NoQuote(f"it has no {missing} of {instance_type} in {listing.region}")
     return _Price(
         dollars=paid.dollars,
         derivation=Derivation.LISTED,
@@ -363,8 +372,9 @@ def _quote_by_gpu(catalogue: Catalogue, request: _Request, listing: Listing | No
         return _damage(error)
     if market is None:
         return NoQuote(f"it knows no market price of {gpus.gpu_model}")
-    large_cloud = _price_of_large_cloud(market, gpus, request)
-    price = _price_of_market(market, gpus, request) if large_cloud is None else large_cloud
+    price = _price_of_large_cloud(market, gpus, request)
+    if price is None:
+        price = _price_of_market(market, gpus, request)
     return price.quote(gpus, request.discount_ratio)
 
 

@@ -215,6 +215,8 @@ def made_up(*lines: str) -> list[Row]:
         # Neither has a reference region: the cheapest, but not of another partition.
         (("us-gov-west-1,5", "eu-north-1,9", "eu-west-1,8"), "eu-west-1", "8"),
         (("us-gov-west-1,5", "us-gov-east-1,6"), "us-gov-west-1", "5"),
+        # A region without a price is not the cheapest.
+        (("eu-north-1,", "eu-west-1,8"), "eu-west-1", "8"),
     ],
 )
 def test_another_partition_stands_in_only_where_the_type_is_nowhere_else(

@@ -171,7 +171,13 @@ def test_a_discount_of_spot_is_an_estimate() -> None:
         (
             P5,
             Listed("aws", discount_of="spot"),
-            "it lists aws p5.48xlarge in us-east-1 without a price spot",
+            "it lists aws p5.48xlarge in us-east-1 without a spot price",
+        ),
+        # No list has the region: the price of another is scaled to it, on demand alone.
+        (
+            replace(P5, region="eu-central-2"),
+            Listed("aws", discount_of="spot"),
+            "it has no spot price of aws p5.48xlarge in eu-central-2",
         ),
     ],
 )
