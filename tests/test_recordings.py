@@ -2,7 +2,6 @@
 
 import json
 import math
-import threading
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from exporter.engines import (
 from exporter.readings import KINDS, ServerKey, ServerReading
 from exporter.sources.https_client import HttpsClient
 from exporter.sources.server import ServerSource, Target
-from exporter.units import Instant, Nanoseconds
+from tests.kit.clock import clock_at
 
 RECORDINGS = Path(__file__).parent / "recordings"
 FOLDERS = sorted({path.parent for path in RECORDINGS.glob("*/*.prom")})
@@ -104,28 +103,6 @@ def metered(page: Path) -> dict[str, float]:
     }
 
 
-class Frozen:
-    """A clock that stands still: what is read again takes no time."""
-
-    def elapsed(self) -> Nanoseconds:
-        return 0
-
-    def awake(self) -> Nanoseconds:
-        return 0
-
-    def boot(self) -> str:
-        return ""
-
-    def wall(self) -> Instant:
-        return 0
-
-    def synchronized(self) -> bool:
-        return True
-
-    def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
-        raise NotImplementedError
-
-
 def replayed(folder: Path, manifest: dict[str, Any]) -> list[ServerReading]:
     """What is read of a server that says again what was recorded."""
     engine = ENGINES[manifest["engine"]]
@@ -144,7 +121,9 @@ def replayed(folder: Path, manifest: dict[str, Any]) -> list[ServerReading]:
         return httpx.Response(200, headers=headers, content=iter([(folder / file).read_bytes()]))
 
     client = HttpsClient(httpx.Client(transport=httpx.MockTransport(answer)))
-    source = ServerSource(Target(ServerKey("", "recorded"), "http://recorded", engine.name), client, Frozen())
+    source = ServerSource(
+        Target(ServerKey("", "recorded"), "http://recorded", engine.name), client, clock_at(0)
+    )
     readings = [source.read() for _ in manifest["pages"]]
     source.close()
     client.close()

@@ -13,7 +13,7 @@ import pytest
 from exporter.cli import terminal
 from exporter.cli.fleet_source import FleetSource
 from exporter.cli.report import MonthOptions, report_month
-from tests.cli.test_terminal import Screen, SteppedClock
+from tests.cli.test_terminal import Screen
 from tests.finance.prometheus.test_month import ENDS, NOVEMBER, NOW, OCTOBER, Server, cell, names
 from tests.kit.clock import clock_at
 from tests.kit.units import SECOND
@@ -64,7 +64,7 @@ def shown(
 ) -> str:
     """What a run writes to standard error if each part of the month takes a second."""
     monkeypatch.setattr("sys.stderr", stream)
-    monkeypatch.setattr(terminal, "SystemClock", SteppedClock)
+    monkeypatch.setattr(terminal, "SystemClock", lambda: clock_at(0, step=SECOND))
     options = MonthOptions(None, None, "2026-10", "json", FleetSource([address]))
     assert report_month(options, clock_at(NOW * SECOND)) == 0
     assert json.loads(capsys.readouterr().out)["total"]["dollars"] == 100.25

@@ -18,6 +18,7 @@ from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Gpu
+from tests.kit.clock import clock_at
 from tests.kit.units import DAY, NOVEMBER, SECOND
 
 ROOT = Path(__file__).parents[2]
@@ -26,20 +27,8 @@ INVOICE = "invoice 4711: 2 h of a host that never started"
 NAME_IT = "; name the daemon's ledger with --ledger.path or --config.file\n"
 
 
-@dataclass
-class Clock:
-    """A clock that stands at noon of 25 November 2026."""
-
-    now: int = NOVEMBER + 24 * DAY + DAY // 2
-
-    def elapsed(self) -> int:
-        return self.now
-
-    def wall(self) -> int:
-        return self.now
-
-    def wait(self, _stop: object, _duration: int) -> bool:
-        return True
+NOW = NOVEMBER + 24 * DAY + DAY // 2
+"""Noon of 25 November 2026."""
 
 
 @dataclass
@@ -65,7 +54,7 @@ class Host:
 def host(tmp_path: Path) -> Iterator[Host]:
     """A daemon that took one tick."""
     path = tmp_path / "ledger.db"
-    host = Host(path, Ledger.open(path, Clock()))
+    host = Host(path, Ledger.open(path, clock_at(NOW)))
     host.tick()
     yield host
     host.ledger.close()
@@ -86,7 +75,7 @@ def test_it_says_what_it_entered_and_when_it_counts(
     host: Host, flags: AdjustFlags, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The row's number, every field of it, and whose next tick posts it."""
-    assert adjust(flags, Clock()) == 0
+    assert adjust(flags, clock_at(NOW)) == 0
     assert capsys.readouterr().out == (
         f"{host.path}: adjustment 1 is entered: -12.34 dollars, 2026-10-31, product chat, team assistants: "
         f'"{INVOICE}"\nThe daemon (process {os.getpid()}) posts it at its next tick; until then reports '
@@ -101,7 +90,7 @@ def test_without_a_daemon_it_says_that_too(
 ) -> None:
     """What waits is posted by the next one."""
     host.ledger.close()
-    assert adjust(flags, Clock()) == 0
+    assert adjust(flags, clock_at(NOW)) == 0
     assert capsys.readouterr().out.splitlines()[1] == (
         "No daemon has this ledger now; the next one posts it at its first tick; until then reports show it "
         "as waiting."
@@ -112,7 +101,7 @@ def test_from_the_command_line_to_the_report(
     host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A minus after a space is no flag; the report has it waiting, and after a tick posted."""
-    monkeypatch.setattr("exporter.cli.adjust.SystemClock", Clock)
+    monkeypatch.setattr("exporter.cli.adjust.SystemClock", lambda: clock_at(NOW))
     ledger = f"--ledger.path={host.path}"
     arguments = ["adjust", "--amount", "-0.25", "--date", "2026-11-01", "--product=chat", "--reason", "half"]
     month = ["report", "month", "--month=2026-11", "--by=component", ledger]
@@ -154,7 +143,7 @@ def test_from_the_command_line_to_the_report(
 )
 def test_an_amount_is_exact(host: Host, flags: AdjustFlags, text: str, picodollars: int) -> None:
     """To the picodollar, from its digits."""
-    assert adjust(replace(flags, amount=text), Clock()) == 0
+    assert adjust(replace(flags, amount=text), clock_at(NOW)) == 0
     assert amounts(host.path) == [picodollars]
 
 
@@ -199,7 +188,7 @@ def test_an_amount_that_is_none(
     host: Host, flags: AdjustFlags, text: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, and nothing is entered."""
-    assert adjust(replace(flags, amount=text), Clock()) == 2
+    assert adjust(replace(flags, amount=text), clock_at(NOW)) == 2
     assert capsys.readouterr().err == f"--amount: {message}\n"
     assert amounts(host.path) == []
 
@@ -227,18 +216,18 @@ def test_a_date_that_is_none(
     host: Host, flags: AdjustFlags, text: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, and nothing is entered."""
-    assert adjust(replace(flags, date=text), Clock()) == 2
+    assert adjust(replace(flags, date=text), clock_at(NOW)) == 2
     assert capsys.readouterr().err == f"--date: {message}\n"
     assert amounts(host.path) == []
 
 
 def test_the_first_and_the_last_date_that_are_taken(host: Host, flags: AdjustFlags, tmp_path: Path) -> None:
     """This month and the twelve before it; in Kiritimati, 14 hours ahead, it is tomorrow already."""
-    assert adjust(replace(flags, date="2025-11-01"), Clock()) == 0
-    assert adjust(replace(flags, date="2026-11-25"), Clock()) == 0
+    assert adjust(replace(flags, date="2025-11-01"), clock_at(NOW)) == 0
+    assert adjust(replace(flags, date="2026-11-25"), clock_at(NOW)) == 0
     file = tmp_path / "ice.yaml"
     file.write_text("timezone: Pacific/Kiritimati\n")
-    assert adjust(replace(flags, date="2026-11-26", config_file=file), Clock()) == 0
+    assert adjust(replace(flags, date="2026-11-26", config_file=file), clock_at(NOW)) == 0
     assert [len(amounts(host.path, month)) for month in ("2025-11", "2026-11")] == [1, 2]
 
 
@@ -258,14 +247,14 @@ def test_a_reason_that_is_none(
     host: Host, flags: AdjustFlags, text: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, and nothing is entered."""
-    assert adjust(replace(flags, reason=text), Clock()) == 2
+    assert adjust(replace(flags, reason=text), clock_at(NOW)) == 2
     assert capsys.readouterr().err == f"--reason: {message}\n"
     assert amounts(host.path) == []
 
 
 def test_a_reason_may_be_long_and_in_any_script(host: Host, flags: AdjustFlags) -> None:
     """500 characters, spaces around them aside."""
-    assert adjust(replace(flags, reason=f"  {'ß' * 500} "), Clock()) == 0
+    assert adjust(replace(flags, reason=f"  {'ß' * 500} "), clock_at(NOW)) == 0
     with LedgerReader.open(host.path) as reader:
         (row,) = reader.month("2026-10").adjustments
     assert row.reason == "ß" * 500
@@ -295,12 +284,12 @@ def test_products_and_teams_are_those_of_the_ledger_and_the_configuration(
     )
     flags = replace(flags, config_file=file, amount="12.34", date="2026-11-01")
     results = [
-        adjust(replace(flags, product="serach"), Clock()),
-        adjust(replace(flags, product="search"), Clock()),
-        adjust(replace(flags, product="search", team="rank"), Clock()),
-        adjust(replace(flags, product="search", team="ranking"), Clock()),
-        adjust(replace(flags, product="batch"), Clock()),
-        adjust(replace(flags, product="lab"), Clock()),
+        adjust(replace(flags, product="serach"), clock_at(NOW)),
+        adjust(replace(flags, product="search"), clock_at(NOW)),
+        adjust(replace(flags, product="search", team="rank"), clock_at(NOW)),
+        adjust(replace(flags, product="search", team="ranking"), clock_at(NOW)),
+        adjust(replace(flags, product="batch"), clock_at(NOW)),
+        adjust(replace(flags, product="lab"), clock_at(NOW)),
     ]
     captured = capsys.readouterr()
 
@@ -320,7 +309,7 @@ def test_the_configuration_says_where_the_ledger_is(host: Host, flags: AdjustFla
     """Without the flag, the daemon's own configuration is asked."""
     file = tmp_path / "ice.yaml"
     file.write_text(f"ledger: {{path: {host.path}}}\n")
-    assert adjust(replace(flags, config_file=file, ledger_path=None), Clock()) == 0
+    assert adjust(replace(flags, config_file=file, ledger_path=None), clock_at(NOW)) == 0
     assert amounts(host.path) == [-12_340_000_000_000]
 
 
@@ -335,7 +324,7 @@ def test_places_without_a_ledger(
         (tmp_path, f"{tmp_path} is a directory"),
         (notes, f"{notes} is no ledger that can be adjusted: file is not a database"),
     ):
-        assert adjust(replace(flags, ledger_path=path), Clock()) == 1
+        assert adjust(replace(flags, ledger_path=path), clock_at(NOW)) == 1
         assert capsys.readouterr().err == f"{message}{NAME_IT}"
 
 
@@ -345,7 +334,7 @@ def test_a_wrong_configuration(
     """Exit status 2, with its place."""
     file = tmp_path / "ice.yaml"
     file.write_text("intervall: 10s\n")
-    assert adjust(replace(flags, config_file=file), Clock()) == 2
+    assert adjust(replace(flags, config_file=file), clock_at(NOW)) == 2
     assert capsys.readouterr().err.startswith(f"{file}:1:1: intervall: unknown key")
 
 

@@ -11,7 +11,8 @@ import pytest
 from exporter.cli import main
 from exporter.cli.adjust import AdjustFlags, adjust
 from exporter.ledger.ledger import Ledger
-from tests.cli.test_adjust import INVOICE, Clock, Host, amounts, flags, host
+from tests.cli.test_adjust import INVOICE, NOW, Host, amounts, flags, host
+from tests.kit.clock import clock_at
 
 __all__ = ["flags", "host"]
 
@@ -33,7 +34,7 @@ def test_it_says_what_would_be_and_the_books_are_as_they_were(
 ) -> None:
     """The month has a dollar of November; October would be 12.34 below zero, by a day before the ledger's."""
     before = dump(host.path)
-    assert adjust(dry, Clock()) == 0
+    assert adjust(dry, clock_at(NOW)) == 0
     captured = capsys.readouterr()
 
     assert captured.out == (
@@ -56,9 +57,9 @@ def test_without_a_daemon_the_next_one_would(
 ) -> None:
     """At its first tick; a daemon that then opens the ledger finds nothing to post."""
     host.ledger.close()
-    assert adjust(dry, Clock()) == 0
+    assert adjust(dry, clock_at(NOW)) == 0
     assert capsys.readouterr().out.splitlines()[1] == "The next daemon would post it at its first tick."
-    host.ledger = Ledger.open(host.path, Clock())
+    host.ledger = Ledger.open(host.path, clock_at(NOW))
     assert amounts(host.path) == []
 
 
@@ -66,7 +67,7 @@ def test_what_would_be_refused_is_refused(
     host: Host, dry: AdjustFlags, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In the same words and with the same exit code: an amount, a product, a repetition, a missing ledger."""
-    assert adjust(replace(dry, dry_run=False), Clock()) == 0
+    assert adjust(replace(dry, dry_run=False), clock_at(NOW)) == 0
     tried = (
         replace(dry, amount="0"),
         replace(dry, product="chta"),
@@ -75,7 +76,7 @@ def test_what_would_be_refused_is_refused(
     )
     capsys.readouterr()
     for each in tried:
-        results = [adjust(replace(each, dry_run=run), Clock()) for run in (True, False)]
+        results = [adjust(replace(each, dry_run=run), clock_at(NOW)) for run in (True, False)]
         captured = capsys.readouterr()
         half = len(captured.err) // 2
         assert results[0] == results[1] != 0
@@ -88,7 +89,7 @@ def test_from_the_command_line(
     host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The flag reaches it."""
-    monkeypatch.setattr("exporter.cli.adjust.SystemClock", Clock)
+    monkeypatch.setattr("exporter.cli.adjust.SystemClock", lambda: clock_at(NOW))
     arguments = ["--amount=5", "--date=2026-11-01", "--product=chat", "--reason=why", "--dry-run"]
     assert main(["adjust", *arguments, f"--ledger.path={host.path}"]) == 0
     assert "With all that waits, 2026-11 would then come to 6.00 dollars" in capsys.readouterr().out

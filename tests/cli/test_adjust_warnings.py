@@ -11,7 +11,8 @@ from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Gpu
-from tests.cli.test_adjust import Clock
+from tests.cli.test_adjust import NOW
+from tests.kit.clock import clock_at
 from tests.kit.units import DAY, DOLLAR, NOVEMBER, SECOND
 
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
@@ -23,7 +24,7 @@ Enter = Callable[..., tuple[str, list[str]]]
 def path(tmp_path: Path) -> Path:
     """A ledger that metered 3 and 5 November: 40 dollars of chat, 60 of search; no daemon has it."""
     path = tmp_path / "ledger.db"
-    ledger = Ledger.open(path, Clock())
+    ledger = Ledger.open(path, clock_at(NOW))
     accrued = 0
     for day, owner, dollars in ((2, CHAT, 40), (4, CHAT._replace(product="search", team="retrieval"), 60)):
         start, amount = NOVEMBER + day * DAY, dollars * DOLLAR
@@ -43,7 +44,10 @@ def enter(path: Path, capsys: pytest.CaptureFixture[str]) -> Enter:
     """Enters an adjustment; its last line, and its warnings."""
 
     def run(amount: str, date: str = "2026-11-04", product: str = "chat") -> tuple[str, list[str]]:
-        assert adjust(AdjustFlags(None, path, amount, date, product, None, f"ticket {amount}"), Clock()) == 0
+        assert (
+            adjust(AdjustFlags(None, path, amount, date, product, None, f"ticket {amount}"), clock_at(NOW))
+            == 0
+        )
         captured = capsys.readouterr()
         return captured.out.splitlines()[-1], captured.err.splitlines()
 
@@ -65,7 +69,7 @@ def test_the_month_after_it_and_after_what_waits(enter: Enter) -> None:
 def test_what_was_posted_counts_once(enter: Enter, path: Path) -> None:
     """The daemon has posted the first before the second is entered: it is in the month's cells then."""
     enter("-10")
-    ledger = Ledger.open(path, Clock())
+    ledger = Ledger.open(path, clock_at(NOW))
     ledger.post(Postings(NOVEMBER + 5 * DAY), State(accrued=100 * DOLLAR))
     ledger.close()
 
@@ -100,7 +104,7 @@ def test_a_day_before_the_ledger_metered_is_warned_of(enter: Enter) -> None:
 
 def test_a_ledger_that_keeps_no_history_knows_no_first_day(tmp_path: Path, path: Path, enter: Enter) -> None:
     """Nothing is said of what is not known."""
-    empty = Ledger.open(tmp_path / "empty.db", Clock())
+    empty = Ledger.open(tmp_path / "empty.db", clock_at(NOW))
     empty.close()
     path.write_bytes((tmp_path / "empty.db").read_bytes())
 

@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from exporter.cost.postings import CostOwner, MoneyPosting, OwnerPhase, Postings
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
+from tests.kit.clock import clock_at
 from tests.kit.units import DAY, SECOND
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text(encoding="utf-8")
@@ -24,20 +24,8 @@ OCTOBER_END = 1_793_491_200 * SECOND
 """2026-11-01T00:00:00Z."""
 
 
-@dataclass
-class Clock:
-    """2 November 2026, nine in the morning and ten seconds."""
-
-    now: int = OCTOBER_END + (33 * 3600 + 10) * SECOND
-
-    def elapsed(self) -> int:
-        return self.now
-
-    def wall(self) -> int:
-        return self.now
-
-    def wait(self, _stop: object, _duration: int) -> bool:
-        return True
+NOW = OCTOBER_END + (33 * 3600 + 10) * SECOND
+"""2 November 2026, nine in the morning and ten seconds."""
 
 
 def commands() -> list[tuple[list[str], str]]:
@@ -56,9 +44,9 @@ def test_the_page_corrects_a_month(
 ) -> None:
     """Beside a daemon that metered all of October at 1.60 dollars an hour, with a tick after each command."""
     for module in ("adjust", "report"):
-        monkeypatch.setattr(f"exporter.cli.{module}.SystemClock", Clock)
+        monkeypatch.setattr(f"exporter.cli.{module}.SystemClock", lambda: clock_at(NOW))
     path = tmp_path / "ledger.db"
-    daemon = Ledger.open(path, Clock())
+    daemon = Ledger.open(path, clock_at(NOW))
     chat = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
     day_dollars = 24 * 16 * 10**11
     rent = MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", OwnerPhase(chat, "decode"), day_dollars)

@@ -23,6 +23,7 @@ from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.readings import Gpu
+from tests.kit.clock import clock_at
 from tests.kit.units import DOLLAR, HOUR, MINUTE, SECOND
 
 NOON = (1_793_491_200 + 12 * 3600) * SECOND
@@ -32,17 +33,8 @@ H100 = Gpu("GPU-0", "H100")
 OWNER_PHASES = (OwnerPhase(CHAT, "decode"), OwnerPhase(CHAT, "idle"))
 
 
-class Clock:
-    """Half a minute past a quarter past twelve."""
-
-    def elapsed(self) -> int:
-        return 5 * HOUR
-
-    def wall(self) -> int:
-        return NOON + 15 * MINUTE + 30 * SECOND
-
-    def wait(self, _stop: object, _duration: int) -> bool:
-        return True
+NOW = NOON + 15 * MINUTE + 30 * SECOND
+"""Half a minute past a quarter past twelve."""
 
 
 def worked(end: int, dollars: int, tokens: int) -> tuple[Postings, int]:
@@ -70,7 +62,7 @@ def worked(end: int, dollars: int, tokens: int) -> tuple[Postings, int]:
 def ledger(tmp_path: Path) -> Iterator[Path]:
     """Six dollars at 10:01, four at 11:20 and two at 12:10, with 3, 2 and 1 million tokens."""
     path = tmp_path / "ledger.db"
-    running = Ledger.open(path, Clock())
+    running = Ledger.open(path, clock_at(NOW))
     accrued = 0
     for minutes, dollars, millions in ((-119, 6, 3), (-40, 4, 2), (10, 2, 1)):
         posted, amount = worked(NOON + minutes * MINUTE, dollars, millions * 10**6)
@@ -97,7 +89,7 @@ def explained_json(
     against: str | None = None,
 ) -> dict[str, object]:
     question = ExplainOptions(config, ledger, None, hours, against, as_json=True)
-    assert explained(question, Clock()) == 0
+    assert explained(question, clock_at(NOW)) == 0
     document: dict[str, object] = json.loads(capsys.readouterr().out)
     return document
 
@@ -109,7 +101,7 @@ def test_one_hour_is_the_window_of_the_metrics(
     (server,) = explained_json(config, ledger, capsys)["servers"]  # type: ignore[misc]
     (model,) = server["models"]
     with LedgerReader.open(ledger) as reader:
-        (window,) = reader.totals(Clock().wall(), ()).window.values()
+        (window,) = reader.totals(NOW, ()).window.values()
     served = per_million(window.money, window.tokens, Weights())
 
     assert (model["dollars"], model["tokens"]) == (6, {"generation": 3_000_000})
@@ -141,7 +133,7 @@ def test_a_ledger_without_a_whole_hour_has_its_minutes(
 ) -> None:
     """A day is asked for five minutes after the first start: the two dollars of 12:10 are all."""
     path = tmp_path / "young.db"
-    running = Ledger.open(path, Clock())
+    running = Ledger.open(path, clock_at(NOW))
     posted, amount = worked(NOON + 10 * MINUTE, 2, 10**6)
     running.post(posted, State(accrued=amount))
     document = explained_json(config, path, capsys, hours=24)
@@ -157,7 +149,7 @@ def test_what_a_stopped_daemon_did_not_meter_is_not_metered(
 ) -> None:
     """It ran from 11:00 to 12:10, and at 12:15 the hour from 11:15 has 55 minutes."""
     path = tmp_path / "stopped.db"
-    running = Ledger.open(path, Clock())
+    running = Ledger.open(path, clock_at(NOW))
     for minute in range(-59, 11):
         end = NOON + minute * MINUTE
         posted, amount = worked(end, 2, 10**6)
@@ -214,7 +206,7 @@ def test_without_a_ledger_there_is_no_answer(
 ) -> None:
     """The path, and how to name another."""
     question = ExplainOptions(config, tmp_path / "ledger.db", None, 1, None, as_json=False)
-    assert explained(question, Clock()) == 1
+    assert explained(question, clock_at(NOW)) == 1
     assert capsys.readouterr().err == (
         f"{tmp_path}/ledger.db: there is no ledger here; "
         "name the daemon's ledger with --ledger.path or --config.file\n"
@@ -225,12 +217,8 @@ def test_a_time_without_anything_asks_for_a_longer_one(
     config: Path, ledger: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What was posted then is older than the window."""
-
-    class Later(Clock):
-        def wall(self) -> int:
-            return super().wall() + 5 * HOUR
-
-    assert explained(ExplainOptions(config, ledger, None, 1, None, as_json=False), Later()) == 1
+    later = clock_at(NOW + 5 * HOUR)
+    assert explained(ExplainOptions(config, ledger, None, 1, None, as_json=False), later) == 1
     assert capsys.readouterr().err == (
         f"{ledger}: nothing was posted in this time: ask for a longer --window\n"
     )
@@ -241,8 +229,8 @@ def test_an_empty_ledger_has_nothing_to_explain(
 ) -> None:
     """As any other answer that cannot be given."""
     path = tmp_path / "ledger.db"
-    Ledger.open(path, Clock()).close()
-    assert explained(ExplainOptions(config, path, None, 24, None, as_json=False), Clock()) == 1
+    Ledger.open(path, clock_at(NOW)).close()
+    assert explained(ExplainOptions(config, path, None, 24, None, as_json=False), clock_at(NOW)) == 1
     assert capsys.readouterr().err == (
         f"{path}: nothing was posted yet: a daemon posts from its second tick on\n"
     )

@@ -35,8 +35,9 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.reader import LedgerReader
 from exporter.metrics.table import METRICS
 from exporter.readings import Gpu
-from tests.cli.test_correction_doc import Clock
+from tests.cli.test_correction_doc import NOW
 from tests.finance.prometheus.test_month import Answered, Server
+from tests.kit.clock import clock_at
 from tests.kit.units import DAY, DOLLAR, OCTOBER, SECOND
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,7 @@ class Host:
     """A daemon whose October cost each party 48 dollars a day on a GPU of its own."""
 
     def __init__(self, path: Path, *owners: CostOwner) -> None:
-        self.clock = Clock()
+        self.clock = clock_at(NOW)
         self.ledger = Ledger.open(path, self.clock)
         segments, self.accrued = [], 0
         for day in range(31):
@@ -98,7 +99,7 @@ def blocks(kind: str, text: str) -> list[str]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with the daemon's and the archive's in it, and nobody's systemd."""
     for module in ("adjust", "report", "reconcile"):
-        monkeypatch.setattr(f"exporter.cli.{module}.SystemClock", Clock)
+        monkeypatch.setattr(f"exporter.cli.{module}.SystemClock", lambda: clock_at(NOW))
     for name in ("kept", "archive", "bin"):
         (tmp_path / name).mkdir()
     for program, lines in PROGRAMS.items():
@@ -210,8 +211,8 @@ def test_a_month_of_a_fleet_is_closed(folder: Path, prometheus: str) -> None:
     assert verb(against, folder).endswith("\n\nNothing changed since.\n")
     (enter,) = [line for line in verbs(section("Close one host")) if " adjust " in line]
     verb(f"{enter} --ledger.path={folder}/archive/gpu-1.db", folder)
-    reopened = Ledger.open(folder / "archive" / "gpu-1.db", Clock())
-    reopened.post(Postings(Clock().now + 10 * SECOND), State(accrued=2976 * DOLLAR))
+    reopened = Ledger.open(folder / "archive" / "gpu-1.db", clock_at(NOW))
+    reopened.post(Postings(NOW + 10 * SECOND), State(accrued=2976 * DOLLAR))
     reopened.close()
     changed = verb(against, folder)
     assert total(changed) == ["total", "4.00"]
@@ -228,7 +229,7 @@ def prometheus(folder: Path) -> Iterator[str]:
     """The address of a Prometheus with the rules' memory of a node that died."""
     del folder
     first, ended = OCTOBER // SECOND, OCTOBER // SECOND + 31 * 86_400
-    now, died = Clock().now // SECOND, OCTOBER // SECOND + 53 * 3600
+    now, died = NOW // SECOND, OCTOBER // SECOND + 53 * 3600
     cell = {"ledger": "dead", "product": "chat", "team": "assistants", "price_basis": "configured"}
     host = {"cluster": "east", "instance": "node-7:9844", "node": "node-7"}
     scrapes = {at + 5: str(at) for at in range(first + 50 * 3600, died + 1, 1800)}
@@ -290,9 +291,9 @@ def test_books_are_copied_restored_and_kept(folder: Path) -> None:
         "systemctl stop inference-cost-exporter",
         "systemctl start inference-cost-exporter",
     ]
-    again = Ledger.open(path, Clock())
+    again = Ledger.open(path, clock_at(NOW))
     assert (again.id, again.problem) == (host.ledger.id, "")
-    assert sum(again.totals(Clock().now, ("2026-10",)).months.values()) == 1488 * DOLLAR
+    assert sum(again.totals(NOW, ("2026-10",)).months.values()) == 1488 * DOLLAR
     again.close()
 
     (folder / "archive" / copy.name).unlink()

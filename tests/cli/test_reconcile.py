@@ -3,7 +3,6 @@
 import json
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, Owne
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
+from tests.kit.clock import clock_at
 from tests.kit.units import DOLLAR, HOUR, OCTOBER
 
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
@@ -21,20 +21,8 @@ H100 = Gpu("GPU-0", "H100")
 NAME_IT = "; name the daemon's ledger with --ledger.path or --config.file\n"
 
 
-@dataclass
-class Clock:
-    """A clock that stands at noon of the third of November."""
-
-    now: int = OCTOBER + (33 * 24 + 12) * HOUR
-
-    def elapsed(self) -> int:
-        return self.now
-
-    def wall(self) -> int:
-        return self.now
-
-    def wait(self, _stop: object, _duration: int) -> bool:
-        return True
+NOW = OCTOBER + (33 * 24 + 12) * HOUR
+"""Noon of the third of November."""
 
 
 def hour(number: int, day: str) -> Segment:
@@ -59,7 +47,7 @@ def post(ledger: Ledger, segments: tuple[Segment, ...]) -> None:
 def ledger(tmp_path: Path) -> Iterator[Path]:
     """The ledger of a daemon that runs: two days of UTC, of which the first two hours are missing."""
     path = tmp_path / "ledger.db"
-    running = Ledger.open(path, Clock())
+    running = Ledger.open(path, clock_at(NOW))
     post(running, tuple(hour(number, f"2026-10-{1 + number // 24:02d}") for number in range(2, 48)))
     yield path
     running.close()
@@ -96,7 +84,7 @@ def test_the_table_and_its_command(
 ) -> None:
     """What the table suggests can be run, and then nothing differs."""
     for module in ("adjust", "reconcile"):
-        monkeypatch.setattr(f"exporter.cli.{module}.SystemClock", Clock)
+        monkeypatch.setattr(f"exporter.cli.{module}.SystemClock", lambda: clock_at(NOW))
     arguments = ["reconcile", f"--invoice={invoice}", "--month=2026-10", f"--ledger.path={ledger}"]
     assert main(arguments) == 0
     page = capsys.readouterr().out
@@ -134,7 +122,7 @@ def test_days_of_utc_in_another_zone(
         "ConsumedUnit\n48,USD,Usage,2026-10-02T00:00:00Z,2026-10-03T00:00:00Z,24,Hours\n",
         encoding="utf-8",
     )
-    assert reconciled(question(ledger, path, config), Clock()) == 0
+    assert reconciled(question(ledger, path, config), clock_at(NOW)) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["calendar"], document["total"]["parts"]) == ("utc", [])
 
@@ -143,16 +131,16 @@ def test_what_cannot_be_answered(
     ledger: Path, invoice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A bill or a ledger that cannot be read is 1, a wrong configuration 2."""
-    assert reconciled(question(ledger, tmp_path), Clock()) == 1
+    assert reconciled(question(ledger, tmp_path), clock_at(NOW)) == 1
     assert capsys.readouterr().err == f"{tmp_path}: is a directory: name one file of it\n"
     assert main(["reconcile", f"--invoice={invoice}", "--month=2026-09", f"--ledger.path={ledger}"]) == 1
     assert capsys.readouterr().err == f"{invoice}: has nothing of 2026-09: it has 2026-10\n"
     nowhere = tmp_path / "none.db"
-    assert reconciled(question(nowhere, invoice), Clock()) == 1
+    assert reconciled(question(nowhere, invoice), clock_at(NOW)) == 1
     assert capsys.readouterr().err == f"{nowhere}: there is no ledger here{NAME_IT}"
     config = tmp_path / "ice.yaml"
     config.write_text("interval: 0s\n", encoding="utf-8")
-    assert reconciled(question(ledger, invoice, config), Clock()) == 2
+    assert reconciled(question(ledger, invoice, config), clock_at(NOW)) == 2
     assert capsys.readouterr().err.startswith(f"{config}:1:11: interval: ")
 
 
@@ -187,7 +175,7 @@ def test_a_bill_has_to_be_named(capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_is_written(ledger: Path, invoice: Path) -> None:
     """The books are read, not touched."""
     before = ledger.read_bytes()
-    assert reconciled(question(ledger, invoice), Clock()) == 0
+    assert reconciled(question(ledger, invoice), clock_at(NOW)) == 0
     assert before == ledger.read_bytes()
 
 

@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from exporter.cost.postings import CostOwner, GpuTimePosting, MoneyPosting, Owne
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
+from tests.kit.clock import clock_at
 from tests.kit.units import CENT, HOUR, OCTOBER, SECOND
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reconcile.md").read_text(encoding="utf-8")
@@ -22,22 +22,6 @@ ID = "9d0f5c1e-5d0c-4f43-9b0a-7c6f2a1f8e55"
 PROCESS = "process 2041"
 NINE = OCTOBER + (32 * 24 + 9) * HOUR
 """2026-11-02T09:00:00Z."""
-
-
-@dataclass
-class Clock:
-    """2 November 2026, nine in the morning and ten seconds, and ten seconds later after each command."""
-
-    now: int = NINE + 10 * SECOND
-
-    def elapsed(self) -> int:
-        return self.now
-
-    def wall(self) -> int:
-        return self.now
-
-    def wait(self, _stop: object, _duration: int) -> bool:
-        return True
 
 
 def blocks(kind: str) -> list[str]:
@@ -74,7 +58,7 @@ def test_the_page_sets_books_against_a_bill(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beside a daemon, with a tick after each command."""
-    clock = Clock()
+    clock = clock_at(NINE + 10 * SECOND)
     for module in ("adjust", "reconcile"):
         monkeypatch.setattr(f"exporter.cli.{module}.SystemClock", lambda: clock)
     monkeypatch.chdir(tmp_path)

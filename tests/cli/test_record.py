@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -12,9 +12,10 @@ import pytest
 from exporter.cli import main
 from exporter.cli.record import RecordOptions, record
 from exporter.engines import ENGINES
-from exporter.units import NANOSECONDS_PER_SECOND, Instant, Nanoseconds
+from exporter.units import NANOSECONDS_PER_SECOND
 from exporter.version import VERSION
 from tests.cli.test_terminal import Screen
+from tests.kit.clock import ManualClock
 
 TEN_SECONDS = 10 * NANOSECONDS_PER_SECOND
 BEGUN = 1_767_225_600 * NANOSECONDS_PER_SECOND
@@ -27,35 +28,16 @@ ROUTER = (
 Answer = tuple[int, bytes]
 
 
-class HandClock:
-    """A clock that only waiting moves. `interrupted` is the wait at which somebody presses Ctrl-C."""
+@dataclass
+class ImpatientClock(ManualClock):
+    """A clock of a terminal at which somebody presses Ctrl-C in the wait of this number."""
 
-    def __init__(self, interrupted: int = -1) -> None:
-        self.now: Nanoseconds = 0
-        self.waits = 0
-        self._interrupted = interrupted
+    interrupted: int = 0
 
-    def elapsed(self) -> Nanoseconds:
-        return self.now
-
-    def awake(self) -> Nanoseconds:
-        return self.now
-
-    def boot(self) -> str:
-        return ""
-
-    def wall(self) -> Instant:
-        return BEGUN + self.now
-
-    def synchronized(self) -> bool:
-        return True
-
-    def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
-        if self.waits == self._interrupted:
+    def wait(self, stop: threading.Event, duration: int) -> bool:
+        if len(self.waited) == self.interrupted:
             raise KeyboardInterrupt
-        self.waits += 1
-        self.now += max(0, duration)
-        return stop.is_set()
+        return super().wait(stop, duration)
 
 
 class Site:
@@ -126,11 +108,11 @@ def test_a_token_is_sent_and_not_kept(site: Site, tmp_path: Path) -> None:
     output = tmp_path / "chat"
 
     question = RecordOptions(site.url, "vllm", 1, TEN_SECONDS, output, bearer_token_file=token)
-    assert record(question, HandClock()) == 0
+    assert record(question, ManualClock(start=BEGUN)) == 0
     assert site.tokens == {"Bearer s3cret"}
     assert all(b"s3cret" not in file.read_bytes() for file in output.iterdir())
     token.write_text("")
-    assert record(replace(question, output=tmp_path / "none"), HandClock()) == 1
+    assert record(replace(question, output=tmp_path / "none"), ManualClock(start=BEGUN)) == 1
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["chat", "token"]
 
 
@@ -141,7 +123,7 @@ def test_a_recording_holds_masked_pages_and_what_was_read(
     site.answers = {"/metrics": vllm, "/version": lambda _: (200, b'{"version": "0.32.0", "by": "acme"}')}
     output = tmp_path / "chat"
 
-    assert record(options_for(site.url, output), HandClock()) == 0
+    assert record(options_for(site.url, output), ManualClock(start=BEGUN)) == 0
     assert site.requests == ["/props", "/metrics", "/version", "/metrics"]
     assert capsys.readouterr().out == (
         f"{output} written: 2 of 2 pages of vllm 0.32.0, masked\nlook through it before you pass it on\n"
@@ -238,7 +220,7 @@ def test_a_wrong_url_or_engine_is_refused(
     url: str, engine: str | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, and nothing is made."""
-    assert record(options_for(url, tmp_path / "chat", engine=engine), HandClock()) == 2
+    assert record(options_for(url, tmp_path / "chat", engine=engine), ManualClock(start=BEGUN)) == 2
     assert capsys.readouterr() == ("", f"{message}\n")
     assert list(tmp_path.iterdir()) == []
 
@@ -251,7 +233,7 @@ def test_what_exists_is_left_alone(
     """A folder, a file or a link, of this name or the one that is written first: nobody is asked."""
     made(tmp_path / name)
 
-    assert record(options_for(site.url, tmp_path / "chat"), HandClock()) == 2
+    assert record(options_for(site.url, tmp_path / "chat"), ManualClock(start=BEGUN)) == 2
     assert capsys.readouterr().err == f"{tmp_path / name} exists already: name a folder that does not\n"
     assert site.requests == []
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -263,7 +245,7 @@ def test_a_folder_that_cannot_be_made_is_said(
     """Before anybody is asked."""
     output = tmp_path / "gone" / "chat"
 
-    assert record(options_for(site.url, output), HandClock()) == 1
+    assert record(options_for(site.url, output), ManualClock(start=BEGUN)) == 1
     assert capsys.readouterr().err == f"{output}: cannot be written: No such file or directory\n"
     assert site.requests == []
 
@@ -286,7 +268,7 @@ def test_a_server_that_cannot_be_recorded_is_said(
     """Exit status 1, nothing is left, and no redirect is followed."""
     site.answers = {"/metrics": lambda _: answer}
 
-    assert record(options_for(site.url, tmp_path / "chat"), HandClock()) == 1
+    assert record(options_for(site.url, tmp_path / "chat"), ManualClock(start=BEGUN)) == 1
     assert capsys.readouterr() == ("", f"{site.url}: {message}\n")
     assert list(tmp_path.iterdir()) == []
     assert "/elsewhere" not in site.requests
@@ -294,7 +276,7 @@ def test_a_server_that_cannot_be_recorded_is_said(
 
 def test_nothing_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Port 1 of loopback is nobody's."""
-    assert record(options_for("http://127.0.0.1:1", tmp_path / "chat"), HandClock()) == 1
+    assert record(options_for("http://127.0.0.1:1", tmp_path / "chat"), ManualClock(start=BEGUN)) == 1
     assert capsys.readouterr().err == "http://127.0.0.1:1: [Errno 111] Connection refused\n"
     assert list(tmp_path.iterdir()) == []
 
@@ -306,7 +288,7 @@ def test_a_later_read_that_fails_is_noted(
     site.answers = {"/metrics": lambda before: (503, b"") if before == 1 else vllm(before)}
     output = tmp_path / "chat"
 
-    assert record(options_for(site.url, output, times=3, engine="vllm"), HandClock()) == 0
+    assert record(options_for(site.url, output, times=3, engine="vllm"), ManualClock(start=BEGUN)) == 0
     manifest = json.loads((output / "manifest.json").read_bytes())
     assert manifest["failures"] == [{"after_seconds": 10, "reason": "http_status"}]
     assert [page["after_seconds"] for page in manifest["pages"]] == [0, 20]
@@ -317,10 +299,10 @@ def test_an_interruption_keeps_what_there_is(site: Site, tmp_path: Path) -> None
     """Ctrl-C while it waits for the third read; before the first nothing is left."""
     site.answers = {"/metrics": vllm}
 
-    assert record(options_for(site.url, tmp_path / "chat", times=9), HandClock(interrupted=2)) == 0
+    assert record(options_for(site.url, tmp_path / "chat", times=9), ImpatientClock(interrupted=2)) == 0
     assert len(json.loads((tmp_path / "chat" / "manifest.json").read_bytes())["pages"]) == 2
     with pytest.raises(KeyboardInterrupt):
-        record(options_for(site.url, tmp_path / "none", times=9), HandClock(interrupted=0))
+        record(options_for(site.url, tmp_path / "none", times=9), ImpatientClock(interrupted=0))
     assert [path.name for path in tmp_path.iterdir()] == ["chat"]
 
 
@@ -328,7 +310,12 @@ def test_what_drains_a_queue_is_not_asked(site: Site, tmp_path: Path) -> None:
     """Law 6: trtllm-serve's /metrics is gone once it is read, whatever the URL says."""
     site.answers = {"/prometheus/metrics": lambda _: (200, b'trtllm_prompt_tokens_total{model_name="x"} 1\n')}
 
-    assert record(options_for(f"{site.url}/metrics", tmp_path / "chat", engine="trtllm"), HandClock()) == 0
+    assert (
+        record(
+            options_for(f"{site.url}/metrics", tmp_path / "chat", engine="trtllm"), ManualClock(start=BEGUN)
+        )
+        == 0
+    )
     assert "/metrics" not in site.requests
     assert site.requests.count("/prometheus/metrics") == 2
 
@@ -345,7 +332,7 @@ def test_a_server_that_sleeps_is_not_woken(
     props = {"model_alias": "m", "build_info": "b1", "total_slots": 1, "is_sleeping": True}
     site.answers = {"/props": lambda _: (200, json.dumps(props).encode()), "/metrics": llamacpp}
 
-    assert record(options_for(site.url, tmp_path / "chat"), HandClock()) == 1
+    assert record(options_for(site.url, tmp_path / "chat"), ManualClock(start=BEGUN)) == 1
     assert capsys.readouterr().err == f"{site.url}: asleep since before it was first read\n"
     assert site.requests == ["/props"]
 
@@ -358,7 +345,7 @@ def test_a_server_that_may_fall_asleep_is_left_alone(
     site.answers = {"/props": lambda _: (200, json.dumps(props).encode()), "/metrics": llamacpp}
     output = tmp_path / "chat"
 
-    assert record(options_for(site.url, output, times=9), HandClock()) == 0
+    assert record(options_for(site.url, output, times=9), ManualClock(start=BEGUN)) == 0
     manifest = json.loads((output / "manifest.json").read_bytes())
     assert [page["after_seconds"] for page in manifest["pages"]] == [0, 10, 20, 40, 80]
     assert manifest["left_alone"] == 4
@@ -372,7 +359,7 @@ def test_a_long_recording_says_how_far_it_is(
     site.answers = {"/metrics": vllm}
     screen = Screen()
     monkeypatch.setattr("sys.stderr", screen)
-    assert record(options_for(site.url, tmp_path / "chat", times=3), HandClock()) == 0
+    assert record(options_for(site.url, tmp_path / "chat", times=3), ManualClock(start=BEGUN)) == 0
 
     bars = ("#" * 10 + "." * 20, "#" * 20 + "." * 10)
     steps = "".join(f"\r\x1b[Kreading [{bar}] {done} of 3" for done, bar in enumerate(bars, start=1))

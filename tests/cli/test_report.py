@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,32 +14,21 @@ from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
 from tests.finance.workbook_reader import needs_library, read_workbook
-from tests.kit.units import NOVEMBER, SECOND
+from tests.kit.clock import clock_at
+from tests.kit.units import HOUR, NOVEMBER, SECOND
 
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
 
 
-@dataclass
-class Noon:
-    """A clock that stands at noon of the first of November."""
-
-    now: int = NOVEMBER + 12 * 3600 * SECOND
-
-    def elapsed(self) -> int:
-        return self.now
-
-    def wall(self) -> int:
-        return self.now
-
-    def wait(self, _stop: object, _duration: int) -> bool:
-        return True
+NOON = NOVEMBER + 12 * HOUR
+"""Noon of the first of November."""
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Path]:
     """The ledger of a daemon that runs: 12.34 dollars, most of them idle, and some tokens."""
     path = tmp_path / "ledger.db"
-    running = Ledger.open(path, Noon())
+    running = Ledger.open(path, clock_at(NOON))
     paid = tuple(
         MoneyPosting(Gpu("GPU-0", "H100"), "rent", "configured", OwnerPhase(CHAT, phase), cents * 10**10)
         for phase, cents in (("decode", 234), ("idle", 1000))
@@ -103,7 +91,7 @@ def test_a_chargeback_as_csv(
     ledger: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """10 of 12.34 dollars were idle, in the month so far: the day of the test is noon of November's first."""
-    monkeypatch.setattr("exporter.cli.report.SystemClock", Noon)
+    monkeypatch.setattr("exporter.cli.report.SystemClock", lambda: clock_at(NOON))
     assert main(["report", "chargeback", "--month", "2026-11", "--csv", "--ledger.path", str(ledger)]) == 0
     assert capsys.readouterr().out == (
         "month,product,team,dollars,idle_dollars,idle_ratio,gpu_hours,"
@@ -165,7 +153,7 @@ def test_the_path_and_the_month_come_from_the_configuration(
     """At 14:00 of 31 October in UTC it is November in Kiritimati, 14 hours ahead."""
     file = tmp_path / "ice.yaml"
     file.write_text(f"timezone: Pacific/Kiritimati\nledger: {{path: {ledger}}}\n")
-    clock = Noon(NOVEMBER - 10 * 3600 * SECOND)
+    clock = clock_at(NOVEMBER - 10 * 3600 * SECOND)
     assert report_month(MonthOptions(file, form="json"), clock) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["month"], document["to_date"], document["total"]["dollars"]) == ("2026-11", True, 12.34)
@@ -190,7 +178,7 @@ def test_without_a_ledger_there_is_nothing_to_tell(
 def test_a_ledger_in_which_nothing_was_posted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is empty, which is no month of zero."""
     path = tmp_path / "ledger.db"
-    Ledger.open(path, Noon()).close()
+    Ledger.open(path, clock_at(NOON)).close()
     assert main(["report", "month", "--month=2026-11", f"--ledger.path={path}"]) == 1
     assert (
         capsys.readouterr().err

@@ -11,7 +11,8 @@ import pytest
 from exporter.cli import main
 from exporter.cli.show_status import StatusOptions, shown_status
 from exporter.reports.host_status import cut
-from tests.cli.test_explain import Clock, config, ledger
+from tests.cli.test_explain import NOW, config, ledger
+from tests.kit.clock import clock_at
 from tests.reports.test_host_status import answer
 
 __all__ = ["config", "ledger"]
@@ -73,7 +74,7 @@ def test_the_ledger_stands_in(config: Path, ledger: Path, capsys: pytest.Capture
         f"discovery: {{cloud: off}}\nledger: {{path: {ledger}}}\n"
         "budgets: [{name: fleet, dollars_per_month: 48}]\n"
     )
-    assert shown_status(StatusOptions(config, None, None, as_json=False), Clock(), CLOSED) == 0
+    assert shown_status(StatusOptions(config, None, None, as_json=False), clock_at(NOW), CLOSED) == 0
 
     printed = capsys.readouterr()
     origin = f"ledger        {ledger}"
@@ -98,7 +99,7 @@ def test_a_named_ledger_is_read_and_no_daemon_asked(
     config: Path, ledger: Path, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`--ledger.path` chooses, though a daemon answers."""
-    assert shown_status(StatusOptions(config, ledger, None, as_json=True), Clock(), address) == 0
+    assert shown_status(StatusOptions(config, ledger, None, as_json=True), clock_at(NOW), address) == 0
 
     printed = json.loads(capsys.readouterr().out)
     assert (printed["origin"], printed["month_dollars"], printed["sources"]) == ("ledger", 12.0, None)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -18,6 +17,7 @@ from exporter.cost.state import State
 from exporter.finance.options import scenario as scenario_file
 from exporter.ledger.ledger import Ledger
 from exporter.readings import Gpu
+from tests.kit.clock import ManualClock, clock_at
 from tests.kit.units import DAY, NOVEMBER, SECOND
 
 CHAT = CostOwner("chat", "assistants", "llm", "chat-8b", "llama-8b")
@@ -31,20 +31,8 @@ options:
 """
 
 
-@dataclass
-class Later:
-    """A clock that stands at noon of the 30th of November, or where it is put."""
-
-    now: int = NOVEMBER + 29 * DAY + DAY // 2
-
-    def elapsed(self) -> int:
-        return self.now
-
-    def wall(self) -> int:
-        return self.now
-
-    def wait(self, _stop: object, _duration: int) -> bool:
-        return True
+NOON = NOVEMBER + 29 * DAY + DAY // 2
+"""Noon of the 30th of November."""
 
 
 @pytest.fixture
@@ -58,7 +46,7 @@ def ledger(tmp_path: Path) -> Iterator[Path]:
 
 def metered(path: Path) -> Ledger:
     """A running daemon's ledger of two days."""
-    running = Ledger.open(path, Later())
+    running = Ledger.open(path, clock_at(NOON))
     total = 0
     for number in range(2):
         start = NOVEMBER + number * DAY
@@ -83,7 +71,7 @@ def file(tmp_path: Path) -> Path:
 def measured(
     file: Path,
     ledger: Path | None,
-    clock: Later,
+    clock: ManualClock,
     config: Path | None = None,
     fleet: FleetSource | None = None,
 ) -> int:
@@ -180,7 +168,7 @@ def test_the_measured_load_beside_the_daemon(
     file: Path, ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """12 million tokens a day at a dollar are 4,380 a year; what is spent now is 24 x 365 = 8,760."""
-    assert measured(file, ledger, Later()) == 0
+    assert measured(file, ledger, clock_at(NOON)) == 0
     document = json.loads(capsys.readouterr().out)
     assert {option["name"]: option["total_dollars"] for option in document["options"]} == {
         "measured": 8760.0,
@@ -194,7 +182,7 @@ def test_the_measured_load_beside_the_daemon(
 
     config = tmp_path / "ice.yaml"
     config.write_text(f"ledger: {{path: {ledger}}}\n")
-    assert measured(file, None, Later(), config) == 0
+    assert measured(file, None, clock_at(NOON), config) == 0
     assert json.loads(capsys.readouterr().out) == document
 
 
@@ -210,7 +198,7 @@ def test_the_measured_load_of_a_fleet(file: Path, tmp_path: Path, capsys: pytest
     (fleet / "copy.db").write_bytes((fleet / "a" / "ledger.db").read_bytes())
     (fleet / "d.db").write_bytes(b"none")
 
-    assert measured(file, None, Later(), fleet=FleetSource((fleet,), skip_unreadable=True)) == 0
+    assert measured(file, None, clock_at(NOON), fleet=FleetSource((fleet,), skip_unreadable=True)) == 0
 
     captured = capsys.readouterr()
     document = json.loads(captured.out)
@@ -233,7 +221,7 @@ def test_nodes_in_turn(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         (fleet / name).mkdir(parents=True)
         in_hours(fleet / name / "ledger.db", start, hours)
 
-    assert measured(file, None, Later(), fleet=FleetSource((fleet,))) == 0
+    assert measured(file, None, clock_at(NOON), fleet=FleetSource((fleet,))) == 0
 
     document = json.loads(capsys.readouterr().out)
     assert document["measured"]["covered_seconds"] == 3 * 86_400
@@ -247,7 +235,7 @@ def test_the_days_of_a_fleet_are_those_of_its_zone(
     path = tmp_path / "fleet" / "a" / "ledger.db"
     path.parent.mkdir(parents=True)
     in_hours(path, 29 * 24 - 9, 27, zone="Asia/Tokyo")
-    now = Later(NOVEMBER + 29 * DAY + DAY // 24 * 18)
+    now = clock_at(NOVEMBER + 29 * DAY + DAY // 24 * 18)
 
     assert measured(file, None, now, fleet=FleetSource((path,))) == 0
 
@@ -258,7 +246,7 @@ def test_the_days_of_a_fleet_are_those_of_its_zone(
 
 def in_hours(path: Path, start: int, hours: int, zone: str = "UTC") -> None:
     """A ledger that begins so many hours into the 1st, at a dollar and 500,000 tokens an hour."""
-    running = Ledger.open(path, Later())
+    running = Ledger.open(path, clock_at(NOON))
     gpu = Gpu(f"GPU-{path.parent.name}", "H100")
     for number in range(hours):
         begin = NOVEMBER + (start + number) * DAY // 24
@@ -278,11 +266,11 @@ def test_a_fleet_without_enough(file: Path, tmp_path: Path, capsys: pytest.Captu
     metered(tmp_path / "ledger.db").close()
     source = FleetSource((tmp_path / "ledger.db",))
 
-    assert measured(file, None, Later(NOVEMBER + 31 * DAY + DAY // 2), fleet=source) == 1
+    assert measured(file, None, clock_at(NOVEMBER + 31 * DAY + DAY // 2), fleet=source) == 1
     assert "--measured needs 24 at least" in capsys.readouterr().err
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert measured(file, None, Later(), fleet=FleetSource((empty,))) == 1
+    assert measured(file, None, clock_at(NOON), fleet=FleetSource((empty,))) == 1
     assert "there is no ledger here" in capsys.readouterr().err
 
 
@@ -299,7 +287,7 @@ def test_a_statement_has_no_days(file: Path, tmp_path: Path, capsys: pytest.Capt
     capsys.readouterr()
 
     for now in (NOVEMBER + 29 * DAY + DAY // 2, NOVEMBER + 30 * DAY + DAY // 2):
-        assert measured(file, None, Later(now), fleet=FleetSource((tmp_path,))) == 1
+        assert measured(file, None, clock_at(now), fleet=FleetSource((tmp_path,))) == 1
         assert "statement.json" in capsys.readouterr().err
 
 
@@ -307,13 +295,13 @@ def test_days_before_the_last_thirty_are_not_looked_at(
     file: Path, ledger: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On 1 December the 2nd of November is the first of 30 days: one day of 24 hours; a day later, none."""
-    assert measured(file, ledger, Later(NOVEMBER + 30 * DAY + DAY // 2)) == 0
+    assert measured(file, ledger, clock_at(NOVEMBER + 30 * DAY + DAY // 2)) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["measured"]["first_day"], document["measured"]["covered_seconds"]) == (
         "2026-11-02",
         86400,
     )
-    assert measured(file, ledger, Later(NOVEMBER + 31 * DAY + DAY // 2)) == 1
+    assert measured(file, ledger, clock_at(NOVEMBER + 31 * DAY + DAY // 2)) == 1
     assert capsys.readouterr().err == (
         f"{ledger}: 0.0 hours were metered in the last 30 days; --measured needs 24 at least\n"
     )

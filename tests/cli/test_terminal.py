@@ -9,6 +9,7 @@ import pytest
 
 from exporter.cli import terminal
 from exporter.units import NANOSECONDS_PER_SECOND as SECOND
+from tests.kit.clock import ManualClock, clock_at
 
 ANSWER = "ok: ice.yaml\nFindings\n  error: no price\n  warning: an estimate\nnote: the default budget\n"
 COLORED = (
@@ -70,38 +71,22 @@ def test_a_problem_is_red_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @dataclass
-class Turned:
+class Turned(ManualClock):
     """A clock whose waits end at once; what is waited for is done after so many."""
 
-    waits: int
-    now: int = 0
-    durations: list[int] = field(default_factory=list)
+    waits: int = 0
     over: threading.Event = field(default_factory=threading.Event)
 
-    def elapsed(self) -> int:
-        return self.now
-
     def wait(self, stop: threading.Event, duration: int) -> bool:
-        if len(self.durations) == self.waits:
-            self.over.set()
-            stop.wait()
-            return True
-        self.durations.append(duration)
-        self.now += duration
-        return False
-
-    awake = wall = elapsed
-
-    def boot(self) -> str:
-        raise NotImplementedError
-
-    def synchronized(self) -> bool:
-        raise NotImplementedError
+        if len(self.waited) < self.waits:
+            return super().wait(stop, duration)
+        self.over.set()
+        return stop.wait()
 
 
 def waited(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, waits: int) -> str:
     monkeypatch.setattr("sys.stderr", stream)
-    clock = Turned(waits)
+    clock = Turned(waits=waits)
     with terminal.waiting("reading the bill", clock):
         assert not stream.isatty() or clock.over.wait(30)
     return stream.getvalue()
@@ -131,26 +116,9 @@ def test_two_seconds_are_the_promise() -> None:
     assert terminal.PROGRESS_AFTER == 2 * SECOND
 
 
-@dataclass
-class SteppedClock:
-    """A clock that goes on by a second at each look."""
-
-    now: int = 0
-
-    def elapsed(self) -> int:
-        self.now += SECOND
-        return self.now
-
-    def wall(self) -> int:
-        return self.now
-
-    def wait(self, _stop: threading.Event, _duration: int) -> bool:
-        return True
-
-
 def shown(steps: int) -> str:
     """What a bar of ten prints in so many steps of a second."""
-    with terminal.ProgressBar("reading ledgers", SteppedClock()) as bar:
+    with terminal.ProgressBar("reading ledgers", clock_at(0, step=SECOND)) as bar:
         for done in range(steps):
             bar.show(done, 10)
     return sys.stderr.getvalue()  # type: ignore[attr-defined]

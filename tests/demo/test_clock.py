@@ -1,44 +1,23 @@
 """The replay clock tells the past exactly as it is turned, then the present."""
 
-from dataclasses import dataclass
-
 from exporter.demo.daemon import ReplayClock
 from exporter.units import NANOSECONDS_PER_HOUR as HOUR
 from exporter.units import NANOSECONDS_PER_MINUTE as MINUTE
+from tests.kit.clock import ManualClock
 
 NOON = 10_100 * HOUR
 
 
-@dataclass
-class Real:
-    """A host's clock that moves when it is told; the host came up an hour before the test begins."""
-
-    passed: int = 0
-
-    def elapsed(self) -> int:
-        return HOUR + self.passed
-
-    def wall(self) -> int:
-        return NOON + self.passed
-
-    def awake(self) -> int:
-        return self.elapsed()
-
-    def boot(self) -> str:
-        return "boot-1"
-
-    def synchronized(self) -> bool:
-        return False
-
-    def wait(self, stop: object, duration: int) -> bool:
-        raise NotImplementedError
+def real_clock() -> ManualClock:
+    """A host's clock; the host came up an hour before the test begins."""
+    return ManualClock(uptime=HOUR, start=NOON, is_synchronized=False)
 
 
 def test_it_stands_still_until_it_is_turned() -> None:
     """However long a replayed tick takes, the tick lasts what it is told to."""
-    real = Real()
+    real = real_clock()
     clock = ReplayClock(real, NOON - 2 * HOUR, NOON - 50 * HOUR)
-    real.passed += 5 * MINUTE
+    real.now += 5 * MINUTE
 
     assert (clock.wall(), clock.elapsed()) == (NOON - 2 * HOUR, 48 * HOUR)
     clock.turn(NOON - 2 * HOUR + MINUTE)
@@ -47,7 +26,7 @@ def test_it_stands_still_until_it_is_turned() -> None:
 
 def test_it_does_not_turn_back() -> None:
     """An instant that is past changes nothing."""
-    clock = ReplayClock(Real(), NOON - 2 * HOUR, NOON - 50 * HOUR)
+    clock = ReplayClock(real_clock(), NOON - 2 * HOUR, NOON - 50 * HOUR)
     clock.turn(NOON - 3 * HOUR)
 
     assert clock.wall() == NOON - 2 * HOUR
@@ -55,7 +34,7 @@ def test_it_does_not_turn_back() -> None:
 
 def test_a_boot_begins_at_zero_under_another_name() -> None:
     """Boot time counts from the simulated boot, and the two boots can be told apart."""
-    clock = ReplayClock(Real(), NOON - 3 * HOUR, NOON - 50 * HOUR)
+    clock = ReplayClock(real_clock(), NOON - 3 * HOUR, NOON - 50 * HOUR)
     before = clock.boot()
     clock.boot_at(NOON - 2 * HOUR)
     clock.turn(NOON - 2 * HOUR + MINUTE)
@@ -66,12 +45,12 @@ def test_a_boot_begins_at_zero_under_another_name() -> None:
 
 def test_caught_up_it_follows_the_host_without_a_step_in_boot_time() -> None:
     """The host itself came up an hour ago; the simulated one, fifty: its boot time goes on from there."""
-    real = Real()
+    real = real_clock()
     clock = ReplayClock(real, NOON - 3 * MINUTE, NOON - 50 * HOUR)
     clock.turn(NOON)
-    real.passed = MINUTE
+    real.now = MINUTE
     clock.catch_up()
 
     assert (clock.wall(), clock.elapsed()) == (NOON + MINUTE, 50 * HOUR + MINUTE)
-    real.passed += HOUR
+    real.now += HOUR
     assert (clock.wall(), clock.elapsed()) == (NOON + HOUR + MINUTE, 51 * HOUR + MINUTE)

@@ -93,7 +93,7 @@ def demo_visit(demo: str, folder: Path) -> Any:
 @contextmanager
 def served(report: Report) -> Iterator[str]:
     """The address of a page of one report."""
-    server = WebServer("127.0.0.1:0", lambda: report, host.WebClock(), None, BUILD)
+    server = WebServer("127.0.0.1:0", lambda: report, host.web_clock(), None, BUILD)
     server.start()
     try:
         yield server.url
@@ -302,7 +302,7 @@ def test_the_script_refreshes_what_is_not_in_use(demo_visit: Any) -> None:
 def test_an_old_figure_is_never_shown_as_live(tmp_path: Path) -> None:
     """The daemon dies: the page says since when, and dims its figures; it comes back, and so do they."""
     report = host.report()
-    clock = host.WebClock()
+    clock = host.web_clock()
     server = WebServer("127.0.0.1:0", lambda: report, clock, None, report.build)
     server.start()
     address, out = server.url, tmp_path / "seen.json"

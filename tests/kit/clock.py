@@ -54,6 +54,18 @@ class ManualClock:
         return stop.is_set()
 
 
+@dataclass
+class WaitingClock(ManualClock):
+    """Stands still as well, but to wait takes real time: for threads that a test lets run."""
+
+    now: int = 1_000 * SECOND
+    uptime: int = 0
+    start: int = 0
+
+    def wait(self, stop: threading.Event, duration: int) -> bool:
+        return stop.wait(max(0, duration) / SECOND)
+
+
 def clock_at(instant: int = NOVEMBER, step: int = 0) -> ManualClock:
     """A clock whose `now` is the calendar time and the time since boot."""
     return ManualClock(instant, uptime=0, start=0, step=step)

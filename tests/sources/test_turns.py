@@ -17,6 +17,7 @@ from exporter.sources.http_client import HttpClientProtocol
 from exporter.sources.server import ServerSource, Target, shared_client
 from exporter.units import NANOSECONDS_PER_SECOND as SECOND
 from exporter.units import Nanoseconds
+from tests.kit.clock import WaitingClock
 from tests.sources.test_gather import Scripted, raising
 
 PAGE = b"""HTTP/1.1 200 OK\r\n\r
@@ -33,20 +34,11 @@ class SlowSource(Scripted):
     may_be_slow: bool = True
 
 
-class StandingClock(SystemClock):
-    """Stands still until a test moves it."""
-
-    now: Nanoseconds = 1000 * SECOND
-
-    def elapsed(self) -> Nanoseconds:
-        return self.now
-
-
 @dataclass(eq=False)
 class TimedSource(SlowSource):
     """Takes as long as it is told to, by the clock."""
 
-    clock: StandingClock | None = None
+    clock: WaitingClock | None = None
     takes: Nanoseconds = 3 * SECOND
 
     def read(self) -> object:
@@ -56,12 +48,12 @@ class TimedSource(SlowSource):
 
 
 @pytest.fixture
-def clock() -> StandingClock:
-    return StandingClock()
+def clock() -> WaitingClock:
+    return WaitingClock()
 
 
 @pytest.fixture
-def gatherer(clock: StandingClock) -> Iterator[Gatherer]:
+def gatherer(clock: WaitingClock) -> Iterator[Gatherer]:
     made = Gatherer(clock, 10 * SECOND)
     yield made
     made.close()
@@ -146,7 +138,7 @@ def test_slow_ones_never_take_every_thread(gatherer: Gatherer) -> None:
     release.set()
 
 
-def test_one_that_fails_slowly_is_asked_ever_more_rarely(gatherer: Gatherer, clock: StandingClock) -> None:
+def test_one_that_fails_slowly_is_asked_ever_more_rarely(gatherer: Gatherer, clock: WaitingClock) -> None:
     """Again at once, then after pauses of 5, 10, 20, 30 and 30 seconds; what was wrong with it stands."""
     slow = TimedSource(
         "slow", raising(ReadFailedError(FailureReason.TIMEOUT, "no whole answer")), clock=clock
@@ -166,7 +158,7 @@ def test_one_that_fails_slowly_is_asked_ever_more_rarely(gatherer: Gatherer, clo
     assert (BACKOFF_MIN, BACKOFF_MAX) == (5 * SECOND, 30 * SECOND)
 
 
-def test_one_that_recovers_is_read_each_time_again(gatherer: Gatherer, clock: StandingClock) -> None:
+def test_one_that_recovers_is_read_each_time_again(gatherer: Gatherer, clock: WaitingClock) -> None:
     """A quick answer ends its pauses; a slow one that is right has none."""
     server = TimedSource(
         "server", raising(ReadFailedError(FailureReason.TIMEOUT, "no whole answer")), clock=clock
@@ -180,7 +172,7 @@ def test_one_that_recovers_is_read_each_time_again(gatherer: Gatherer, clock: St
         assert gatherer([server])[0].reading == "read"
 
 
-def test_one_that_refuses_at_once_is_asked_each_time(gatherer: Gatherer, clock: StandingClock) -> None:
+def test_one_that_refuses_at_once_is_asked_each_time(gatherer: Gatherer, clock: WaitingClock) -> None:
     """It costs nobody anything, and may be there again at any moment."""
     gone = SlowSource("gone", raising(ReadFailedError(FailureReason.CONNECTION, "refused")))
     for _ in range(5):

@@ -1,7 +1,6 @@
 """One host told by hand: two servers, three GPUs of which one is lost, and a previous month."""
 
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -59,11 +58,11 @@ from exporter.report import (
 from exporter.tariff.calendar import Month
 from exporter.tariff.hosted import HostedPrice
 from exporter.tariff.rate import Provenance
-from exporter.units import Instant, Nanoseconds
 from exporter.web.access import Access
 from exporter.web.limits import WebLimits
 from exporter.web.server import WebServer
 from tests.cost.readings import cost_policy, rent
+from tests.kit.clock import ManualClock
 from tests.kit.units import DECEMBER, DOLLAR, HOUR, NOVEMBER, SECOND
 from tests.standard_process import standard_process
 from tests.web.certificates import request
@@ -78,24 +77,6 @@ LOST = Gpu("GPU-cccc", "NVIDIA H100 80GB HBM3")
 CHAT = CostOwner("search", "retrieval", "ml", "chat", "llama-70b")
 BATCH = CostOwner("unassigned", "unassigned", "", "batch", "qwen-7b")
 UNALLOCATED_OWNER = CostOwner("unassigned", "unassigned", "", "unallocated", "")
-
-
-class WebClock:
-    """Time that stands still until a test moves it."""
-
-    def __init__(self, elapsed: Nanoseconds = 1000 * SECOND, wall: Instant = NOON) -> None:
-        self.now = elapsed
-        self.date = wall
-
-    def elapsed(self) -> Nanoseconds:
-        return self.now
-
-    def wall(self) -> Instant:
-        return self.date
-
-    def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
-        del duration
-        return stop.is_set()
 
 
 @dataclass
@@ -407,9 +388,14 @@ def report() -> Report:
     )
 
 
+def web_clock() -> ManualClock:
+    """The clock of the site: noon on a host that has been up for 1,000 seconds."""
+    return ManualClock(1000 * SECOND, uptime=0, start=NOON - 1000 * SECOND)
+
+
 @pytest.fixture
-def hand_clock() -> WebClock:
-    return WebClock()
+def hand_clock() -> ManualClock:
+    return web_clock()
 
 
 @pytest.fixture
@@ -448,7 +434,7 @@ def lines(text: Callable[..., str]) -> Callable[[Report, str], list[str]]:
 
 
 @pytest.fixture
-def serve(hand_clock: WebClock) -> Iterator[Callable[..., RunningServer]]:
+def serve(hand_clock: ManualClock) -> Iterator[Callable[..., RunningServer]]:
     """Starts a server on a free port: with the host's report, unless another or none is given."""
     with ExitStack() as servers:
 

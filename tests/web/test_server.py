@@ -534,5 +534,5 @@ def test_the_date_of_a_response(second: int, text: str, serve: Serve, hand_clock
     """In whole seconds that have begun."""
     site = serve(None)
     for instant in (second * 10**9, (second + 1) * 10**9 - 1):
-        hand_clock.date = instant
+        hand_clock.start = instant - hand_clock.now
         assert site.request("GET", "/-/healthy")[1]["date"] == text

@@ -8,6 +8,7 @@ import pytest
 from exporter.readings import FailureReason, HostLocation, ReadFailedError
 from exporter.sources.cloud import NoticeSource
 from exporter.sources.cloud.metadata import TerminationNotice
+from tests.kit.clock import ManualClock, clock_at
 from tests.kit.units import SECOND
 from tests.sources.cloud.metadata_server import MetadataServer, aws, azure, gcp
 
@@ -20,29 +21,16 @@ AZURE_NAME = "/metadata/instance/compute/name?api-version=2021-02-01&format=text
 AZURE_PATH = "/metadata/scheduledevents?api-version=2020-07-01"
 
 
-class SetClock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def elapsed(self) -> int:
-        return 0
-
-    def wall(self) -> int:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
+def clock() -> ManualClock:
+    return clock_at(NOW)
 
 
 Make = Callable[[str], NoticeSource]
 
 
 @pytest.fixture
-def source(metadata: MetadataServer, clock: SetClock) -> Make:
+def source(metadata: MetadataServer, clock: ManualClock) -> Make:
     def make(cloud: str) -> NoticeSource:
         {"aws": aws, "gcp": gcp, "azure": azure}[cloud](metadata)
         location = HostLocation(cloud, lifecycle="spot")
@@ -81,7 +69,7 @@ def test_aws(metadata: MetadataServer, source: Make) -> None:
     assert metadata.paths == ["PUT /latest/api/token", AWS_PATH] * 3
 
 
-def test_compute_engine(metadata: MetadataServer, source: Make, clock: SetClock) -> None:
+def test_compute_engine(metadata: MetadataServer, source: Make, clock: ManualClock) -> None:
     """It names no time: the end is 30 seconds after the first read that saw it."""
     asking = source("gcp")
     metadata.set_reply(GCP_PATH, "FALSE")
@@ -162,7 +150,7 @@ def test_a_time_that_is_far_away_is_no_notice(metadata: MetadataServer, source: 
     ],
 )
 def test_nothing_is_sent_elsewhere(
-    location: HostLocation | None, metadata: MetadataServer, clock: SetClock
+    location: HostLocation | None, metadata: MetadataServer, clock: ManualClock
 ) -> None:
     """While the location is unknown, on hosts that are not spot, and in clouds without notices."""
     asking = NoticeSource(clock, lambda: location, address=metadata.address)  # type: ignore[arg-type]

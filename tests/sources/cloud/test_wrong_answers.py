@@ -11,6 +11,7 @@ from exporter.readings import ReadFailedError
 from exporter.sources.cloud import CloudSource
 from exporter.sources.cloud.metadata import BODY_BYTES_MAX
 from exporter.units import nanoseconds
+from tests.kit.clock import clock_at
 from tests.sources.cloud.metadata_server import (
     AWS_DOCUMENT,
     AWS_DOCUMENT_PATH,
@@ -250,21 +251,11 @@ def test_a_connection_that_is_never_taken_ends_in_time(full: str, source: Make, 
     assert failure(source("gcp", address=full, timeout=0.2)).reason == "timeout"
 
 
-class MovedClock:
-    """Moves by hand."""
-
-    def __init__(self) -> None:
-        self.now = 0
-
-    def elapsed(self) -> int:
-        return self.now
-
-
 def test_the_timeout_is_for_all_requests_together(
     metadata: MetadataServer, source: Make, failure: FailureOf
 ) -> None:
     """30 s for four questions of 12 s each: the third ends at 36 s, and the fourth is not asked."""
-    clock = MovedClock()
+    clock = clock_at(0)
 
     def takes() -> None:
         clock.now += nanoseconds(12)

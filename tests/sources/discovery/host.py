@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from exporter.clock import SystemClock
 from exporter.config.settings import Config
 from exporter.readings import FailureReason, GpuReading, ReadFailedError, Source
 from exporter.sources.discovery.discovery import Discovery
@@ -16,24 +15,13 @@ from exporter.sources.kubelet import Allocations, PodResourcesSource
 from exporter.sources.kubernetes import Pod
 from exporter.sources.processes import ProcessGroup, ProcessReading
 from exporter.units import Instant, Nanoseconds
+from tests.kit.clock import WaitingClock
 from tests.kit.units import SECOND
 from tests.sources.discovery.builders import BOOT, api, group
 
 TICK = 10 * SECOND
 BEGAN = 1000 * SECOND
 URL = "http://127.0.0.1:8000/metrics"
-
-
-class DiscoveryClock(SystemClock):
-    """Stands until it is told."""
-
-    now: Nanoseconds = BEGAN
-
-    def elapsed(self) -> Nanoseconds:
-        return self.now
-
-    def wall(self) -> Instant:
-        return BOOT + self.now
 
 
 @dataclass(eq=False)
@@ -116,7 +104,7 @@ class DiscoveryHost:
     """One daemon's discovery on a host, looked at every ten seconds."""
 
     def __init__(self, folder: Path) -> None:
-        self.clock = DiscoveryClock()
+        self.clock = WaitingClock(BEGAN, start=BOOT)
         self.processes = Processes()
         self.kubelet = KubeletStub(folder / "kubelet.sock")
         self.config = Config()

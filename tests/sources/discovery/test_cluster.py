@@ -14,6 +14,7 @@ from exporter.sources.endpoints import EndpointSources
 from exporter.sources.gather import Gathered
 from exporter.sources.kubernetes import Pods, ServiceAccount
 from exporter.sources.processes import ProcessSource
+from tests.kit.clock import ManualClock, clock_at
 from tests.kit.units import SECOND
 
 ACCOUNT = ServiceAccount(
@@ -32,23 +33,10 @@ CHAT = kubernetes.Pod(
 
 
 @dataclass
-class Clock:
-    """Stands still until it is told."""
-
-    now: int = 0
-
-    def elapsed(self) -> int:
-        return self.now
-
-    def wall(self) -> int:
-        return self.now
-
-
-@dataclass
 class ClusterSource:
     """A cluster, and what its source said."""
 
-    clock: Clock = field(default_factory=Clock)
+    clock: ManualClock = field(default_factory=lambda: clock_at(0))
 
     def __post_init__(self) -> None:
         self.cluster = PodCache(self.clock, ACCOUNT)  # type: ignore[arg-type]
@@ -162,11 +150,11 @@ def test_who_may_not_ask_has_no_pods() -> None:
 def test_who_may_not_ask_and_need_not_is_told_apart(tmp_path: Path) -> None:
     """A note for people instead of a problem; the names are the host's either way."""
     lookout = Discovery(
-        Clock(),  # type: ignore[arg-type]
-        EndpointSources(Clock()),  # type: ignore[arg-type]
-        ProcessSource(Clock()),  # type: ignore[arg-type]
+        clock_at(0),  # type: ignore[arg-type]
+        EndpointSources(clock_at(0)),  # type: ignore[arg-type]
+        ProcessSource(clock_at(0)),  # type: ignore[arg-type]
         None,
-        PodCache(Clock(), ACCOUNT, tmp_path / "pods-api.sock"),  # type: ignore[arg-type]
+        PodCache(clock_at(0), ACCOUNT, tmp_path / "pods-api.sock"),  # type: ignore[arg-type]
     )
     config = Config(processes=False)
     lookout.look(config, (), (), lambda _: [], None)
@@ -182,9 +170,9 @@ def test_who_may_not_ask_and_need_not_is_told_apart(tmp_path: Path) -> None:
 
 def test_nobody_is_asked_outside_a_cluster_or_when_it_is_off() -> None:
     """No source, no row of health, no pods."""
-    outside = PodCache(Clock(), None, Path("/nowhere/pods-api.sock"))  # type: ignore[arg-type]
+    outside = PodCache(clock_at(0), None, Path("/nowhere/pods-api.sock"))  # type: ignore[arg-type]
     outside.go_by(Config())
-    off = PodCache(Clock(), ACCOUNT)  # type: ignore[arg-type]
+    off = PodCache(clock_at(0), ACCOUNT)  # type: ignore[arg-type]
     off.go_by(Config(kubernetes="off"))
 
     assert (outside.source, off.source) == (None, None)
@@ -194,7 +182,7 @@ def test_nobody_is_asked_outside_a_cluster_or_when_it_is_off() -> None:
 def test_a_socket_is_asked_without_an_account_once_there_is_one(tmp_path: Path) -> None:
     """Before, there is no source and there are no pods; then nobody knows until it has answered."""
     path = tmp_path / "pods-api.sock"
-    cluster = PodCache(Clock(), None, path)  # type: ignore[arg-type]
+    cluster = PodCache(clock_at(0), None, path)  # type: ignore[arg-type]
     cluster.go_by(Config())
     assert (cluster.source, cluster.pods(Config(), {})) == (None, ())
 
@@ -207,7 +195,7 @@ def test_a_socket_is_asked_without_an_account_once_there_is_one(tmp_path: Path) 
 
 def test_a_socket_that_alone_may_be_asked_is_asked_for(tmp_path: Path) -> None:
     """Its absence is told by the health of the source."""
-    cluster = PodCache(Clock(), None, tmp_path / "pods-api.sock")  # type: ignore[arg-type]
+    cluster = PodCache(clock_at(0), None, tmp_path / "pods-api.sock")  # type: ignore[arg-type]
     cluster.go_by(Config(kubernetes="pods_api"))
 
     assert cluster.source is not None

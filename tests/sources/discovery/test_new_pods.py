@@ -8,9 +8,10 @@ from exporter.readings import FailureReason, QuickSource, ReadFailedError
 from exporter.sources.discovery.answers import PodCache
 from exporter.sources.kubelet import Allocations
 from exporter.sources.kubernetes import Container, Pod, Pods
+from tests.kit.clock import ManualClock
 from tests.kit.units import SECOND
 from tests.sources.discovery.builders import api, given, gpu, holders_by_part, pod, podded, skipped, uuid
-from tests.sources.discovery.host import DiscoveryClock, DiscoveryHost
+from tests.sources.discovery.host import DiscoveryHost
 
 NEW = podded(0, 7, server=api(7), started=1015 * SECOND)
 """It begins five seconds after the first look."""
@@ -20,7 +21,7 @@ NEW = podded(0, 7, server=api(7), started=1015 * SECOND)
 class ListedPods(QuickSource):
     """A cluster that is asked once, and again when its answer is to be renewed."""
 
-    clock: DiscoveryClock
+    clock: ManualClock
     there: tuple[Pod, ...] = ()
     fails: bool = False
     answer: Pods | None = None

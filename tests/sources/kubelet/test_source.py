@@ -20,8 +20,9 @@ from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources.kubelet import Allocations, PodResourcesSource
 from exporter.sources.kubelet.pod_resources import with_uuids
-from exporter.units import Instant, Nanoseconds, nanoseconds
 from tests import unprivileged
+from tests.kit.clock import ManualClock, clock_at
+from tests.kit.units import SECOND
 from tests.rights import USERS
 
 EXCLUSIVE = (Path(__file__).parent / "replies" / "exclusive.binpb").read_bytes()
@@ -30,37 +31,9 @@ Failure = Callable[..., ReadFailedError]
 Serve = Callable[[Callable[[socket.socket], None]], Path]
 
 
-class HandClock:
-    """A clock that is moved by hand."""
-
-    def __init__(self) -> None:
-        self.now: Nanoseconds = nanoseconds(1000)
-
-    def elapsed(self) -> Nanoseconds:
-        return self.now
-
-    awake = elapsed
-
-    def boot(self) -> str:
-        return ""
-
-    def wall(self) -> Instant:
-        return self.now
-
-    def synchronized(self) -> bool:
-        return True
-
-    def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
-        self.now += duration
-        return stop.is_set()
-
-    def pass_seconds(self, seconds: float) -> None:
-        self.now += nanoseconds(seconds)
-
-
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> ManualClock:
+    return clock_at(1000 * SECOND)
 
 
 def reason_of(source: PodResourcesSource) -> str:
@@ -72,7 +45,7 @@ def reason_of(source: PodResourcesSource) -> str:
     return ""
 
 
-def test_an_answer_is_given_again_for_30_seconds(kubelet: Any, clock: HandClock) -> None:
+def test_an_answer_is_given_again_for_30_seconds(kubelet: Any, clock: ManualClock) -> None:
     """All who watch a host share what the kubelet lets be asked; what was not understood counts once."""
     kubelet.reply = (Path(__file__).parent / "replies" / "unknown.binpb").read_bytes()
     source = PodResourcesSource(clock, path=kubelet.path)
@@ -80,12 +53,12 @@ def test_an_answer_is_given_again_for_30_seconds(kubelet: Any, clock: HandClock)
     for _ in range(4):
         source.read()
         errors.append(source.errors)
-        clock.pass_seconds(10)
+        clock.now += 10 * SECOND
     assert len(kubelet.requests) == 2
     assert errors == [(("unknown_device", 3),), (), (), (("unknown_device", 3),)]
 
 
-def test_numbers_of_gpus_are_looked_up_at_every_read(kubelet: Any, clock: HandClock) -> None:
+def test_numbers_of_gpus_are_looked_up_at_every_read(kubelet: Any, clock: ManualClock) -> None:
     """An answer that is given again knows the GPUs that NVML told since."""
     kubelet.reply = (Path(__file__).parent / "replies" / "gke.binpb").read_bytes()
     source = PodResourcesSource(clock, path=kubelet.path)
@@ -105,7 +78,7 @@ def test_numbers_of_gpus_are_looked_up_at_every_read(kubelet: Any, clock: HandCl
     ],
 )
 def test_after_a_refusal_the_next_read_asks_again(
-    kubelet: Any, clock: HandClock, status: grpc.StatusCode, reason: str
+    kubelet: Any, clock: ManualClock, status: grpc.StatusCode, reason: str
 ) -> None:
     """No refusal leaves the GPUs of a node without their pods for longer than it lasts."""
     kubelet.status = status
@@ -116,7 +89,7 @@ def test_after_a_refusal_the_next_read_asks_again(
     assert reason_of(source) == ""
 
 
-def test_a_restart_costs_one_answer_at_most(kubelet: Any, clock: HandClock) -> None:
+def test_a_restart_costs_one_answer_at_most(kubelet: Any, clock: ManualClock) -> None:
     """The socket is gone, then there is another one under its name."""
     kubelet.reply = EXCLUSIVE
     source = PodResourcesSource(clock, path=kubelet.path, keep=0)
@@ -127,13 +100,13 @@ def test_a_restart_costs_one_answer_at_most(kubelet: Any, clock: HandClock) -> N
     assert source.read() == before
 
 
-def test_what_was_told_before_a_failure_is_not_given_again(kubelet: Any, clock: HandClock) -> None:
+def test_what_was_told_before_a_failure_is_not_given_again(kubelet: Any, clock: ManualClock) -> None:
     """A failed read says so, also when its answer before was not old."""
     source = PodResourcesSource(clock, path=kubelet.path)
     source.read()
     kubelet.stop()
     assert reason_of(source) == ""
-    clock.pass_seconds(30)
+    clock.now += 30 * SECOND
     assert reason_of(source) in ("absent", "refused")
     assert reason_of(source) in ("absent", "refused")
 

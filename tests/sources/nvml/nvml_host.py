@@ -9,10 +9,12 @@ import pytest
 
 from exporter.readings import GpuReading, MustRestartError, ReadFailedError
 from exporter.sources.nvml.source import NvmlSource
-from exporter.units import Instant, Nanoseconds, nanoseconds, seconds
+from exporter.units import nanoseconds
 from tests.exporter_threads import ended, running
 from tests.fake_nvml.library import FakeNvml
 from tests.fake_nvml.scenario import Gpu, Hang, Return, Scenario, Slow
+from tests.kit.clock import WaitingClock
+from tests.kit.units import SECOND
 
 A = Gpu(uuid="GPU-a", pci="00000000:1B:00.0")
 B = Gpu(uuid="GPU-b", pci="00000000:43:00.0")
@@ -22,31 +24,12 @@ SHORT = nanoseconds(0.02)
 """Patience with a call that is known to hang."""
 
 
-class NvmlClock:
-    """Stands until a test moves it. Waiting is real, since it is for a thread."""
-
-    def __init__(self) -> None:
-        self.now: Nanoseconds = nanoseconds(1_000_000)
-
-    def advance(self, duration_seconds: float) -> None:
-        self.now += nanoseconds(duration_seconds)
-
-    def elapsed(self) -> Nanoseconds:
-        return self.now
-
-    def wall(self) -> Instant:
-        return self.now
-
-    def wait(self, stop: threading.Event, duration: Nanoseconds) -> bool:
-        return stop.wait(seconds(duration))
-
-
 class NvmlHost:
     """The fake library, the clock, and the source that reads it."""
 
     def __init__(self, fake: FakeNvml) -> None:
         self.fake = fake
-        self.clock = NvmlClock()
+        self.clock = WaitingClock(1_000_000 * SECOND)
         self.source = NvmlSource(self.clock)
 
     def set(
@@ -57,7 +40,7 @@ class NvmlHost:
 
     def read(self) -> tuple[GpuReading, ...]:
         """Read once, ten seconds after the read before."""
-        self.clock.advance(10)
+        self.clock.now += 10 * SECOND
         return self.source.read()
 
     def one(self) -> GpuReading:

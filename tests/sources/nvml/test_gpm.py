@@ -10,6 +10,7 @@ import pytest
 
 from exporter.readings import GpuProcess
 from tests.fake_nvml.scenario import Gpm, Gpu, Mig, Process, Return, Sample
+from tests.kit.units import MILLISECOND, SECOND
 from tests.sources.nvml.nvml_host import A, B, NvmlHost, log_lines, nvml_host
 
 SMALL = Mig(1, "MIG-small", gi=9)
@@ -109,11 +110,11 @@ def test_samples_too_near_or_too_far_make_no_mean(nvml: NvmlHost) -> None:
     """Under 100 ms NVML refuses them, and the older one stays; over 10 minutes it is not of this tick."""
     nvml.set(gpm(62.5))
     nvml.read()
-    nvml.clock.advance(-10 + 0.09)
+    nvml.clock.now += 90 * MILLISECOND - 10 * SECOND
     assert nvml.one().utilization_ratio == 0.35
     assert nvml.fake.calls().count("nvmlGpmSampleGet 0") == 1
     assert nvml.one().utilization_ratio == 0.625
-    nvml.clock.advance(591)
+    nvml.clock.now += 591 * SECOND
     assert nvml.one().utilization_ratio == 0.35
     assert nvml.one().utilization_ratio == 0.625
 
@@ -146,12 +147,12 @@ def test_nvml_that_is_opened_again_may_have_it(nvml: NvmlHost) -> None:
     """Another driver was loaded, or profiling was allowed: neither the lack nor the failure is for good."""
     for before in (replace(A, utilization=35), gpm(62.5)):
         nvml.set(before, rules=(Return("nvmlGpmSampleGet", 4),))
-        nvml.clock.advance(600)
+        nvml.clock.now += 600 * SECOND
         assert [nvml.one().utilization_ratio for _ in range(3)] == [0.35] * 3
         nvml.set(gpm(62.5), rules=(Return("nvmlDeviceGetPowerUsage", 16, times=1),))
-        nvml.clock.advance(600)
+        nvml.clock.now += 600 * SECOND
         nvml.read()
-        nvml.clock.advance(600)
+        nvml.clock.now += 600 * SECOND
         assert [nvml.one().utilization_ratio for _ in range(2)] == [0.35, 0.625]
 
 
@@ -259,7 +260,7 @@ def test_a_number_that_is_given_to_another_instance_starts_anew(nvml: NvmlHost) 
     nvml.set(cut(SMALL, utilization={9: 30.0}))
     nvml.read()
     nvml.set(cut(replace(SMALL, uuid="MIG-new"), utilization={9: 70.0}))
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     assert of_instances(nvml) == {"MIG-new": None}
     assert of_instances(nvml) == {"MIG-new": None}  # NVML was opened again for the new layout
     assert of_instances(nvml) == {"MIG-new": 0.7}
@@ -285,12 +286,12 @@ def test_a_card_that_is_cut_and_whole_again_leaks_nothing(nvml: NvmlHost) -> Non
     """Samples of what is no more are given back, though NVML is opened again for the first change only."""
     for _ in range(5):
         nvml.set(gpm(62.5))
-        nvml.clock.advance(30)
+        nvml.clock.now += 30 * SECOND
         nvml.read()
         assert nvml.one().instances is None
         assert allocated_samples(nvml) == 2
         nvml.set(cut(LARGE, SMALL, utilization={2: 80.0, 9: 30.0}))
-        nvml.clock.advance(30)
+        nvml.clock.now += 30 * SECOND
         nvml.read()
         assert len(of_instances(nvml)) == 2
         assert allocated_samples(nvml) == 4
@@ -319,11 +320,11 @@ def test_samples_of_an_earlier_opening_are_never_used(nvml: NvmlHost) -> None:
     nvml.set(gpm(62.5))
     assert [nvml.one().utilization_ratio for _ in range(2)] == [0.35, 0.625]
     nvml.set(gpm(62.5), rules=(Return("nvmlDeviceGetCount_v2", 1, times=1),))
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     assert nvml.failure_reason() == "uninitialized"
     assert allocated_samples(nvml) == 0
     nvml.set(gpm(62.5))
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     assert [nvml.one().utilization_ratio for _ in range(2)] == [0.35, 0.625]
 
 
@@ -335,6 +336,6 @@ def test_a_gpu_lost_while_it_is_sampled_is_down(nvml: NvmlHost) -> None:
     a, b = nvml.read()
     assert (a.up, a.utilization_ratio, b.up) == (False, None, True)
     nvml.set(gpm(62.5), B)
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     nvml.read()
     assert nvml.read()[0].utilization_ratio == 0.625

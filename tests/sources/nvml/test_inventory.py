@@ -8,6 +8,7 @@ import pytest
 
 import exporter.sources.nvml.inventory
 from tests.fake_nvml.scenario import Return
+from tests.kit.units import SECOND
 from tests.sources.nvml.nvml_host import A, B, C, NvmlHost, log_lines
 
 LOST_A = replace(A, lost=True)
@@ -30,7 +31,7 @@ def test_a_lost_gpu_is_down_and_the_others_answer(nvml: NvmlHost, caplog: pytest
                 None,
             )
     nvml.set(A, B, C)
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     assert nvml.read() == before
     assert log_lines(caplog) == [
         "gpu unreadable: GPU-b: 00000000:43:00.0: gpu_lost",
@@ -78,7 +79,7 @@ def test_lost_gpus_are_told_apart(nvml: NvmlHost) -> None:
     nvml.read()
     nvml.set(LOST_A, LOST_B, C)
     nvml.read()
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     assert [(reading.gpu.uuid, reading.up) for reading in nvml.read()] == [
         ("GPU-a", False),
         ("GPU-b", False),
@@ -102,7 +103,7 @@ def test_a_lost_gpu_keeps_its_name_when_another_is_exchanged(nvml: NvmlHost) -> 
     nvml.read()
     nvml.set(C, LOST_B)
     assert nvml.up() == {"GPU-a": False, "GPU-b": False}
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     assert nvml.up() == {"GPU-c": True, "GPU-b": False}
 
 
@@ -121,7 +122,7 @@ def test_a_gpu_that_never_answered_is_left_out(nvml: NvmlHost) -> None:
     assert nvml.up() == {"GPU-a": True}
     assert nvml.source.errors == (("unknown", 1),)
     nvml.set(A, B)
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     assert nvml.up() == {"GPU-a": True, "GPU-b": True}
 
 
@@ -132,7 +133,7 @@ def test_gpus_that_none_may_read_are_a_failure(nvml: NvmlHost, code: int, why: s
     assert nvml.failure_reason() == why
     assert nvml.failure_reason() == why
     nvml.set(A, B)
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     assert nvml.up() == {"GPU-a": True, "GPU-b": True}
 
 
@@ -162,7 +163,7 @@ def test_an_exchanged_gpu_is_found_by_a_look(nvml: NvmlHost) -> None:
     nvml.read()
     nvml.set(A, replace(C, pci=B.pci))
     assert nvml.up() == {"GPU-a": True, "GPU-b": False}
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     assert nvml.up() == {"GPU-a": True, "GPU-c": True}
 
 
@@ -206,7 +207,7 @@ def test_a_gpu_that_needs_nvml_reopened(nvml: NvmlHost, code: int) -> None:
         assert nvml.up() == {"GPU-a": True, "GPU-b": False}
     assert nvml.fake.calls().count("nvmlShutdown") == 1
     nvml.set(A, B)
-    nvml.clock.advance(600)
+    nvml.clock.now += 600 * SECOND
     assert nvml.up() == {"GPU-a": True, "GPU-b": True}
 
 
@@ -216,11 +217,11 @@ def test_a_gpu_whose_calls_take_too_long_is_down(nvml: NvmlHost) -> None:
     nvml.read()
     for _ in range(2):
         nvml.hang("nvmlDeviceGetPowerUsage", A, B)
-        nvml.clock.advance(45)
+        nvml.clock.now += 45 * SECOND
         nvml.set(A, B)
         nvml.settle()
     assert nvml.up() == {"GPU-a": False, "GPU-b": True}
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     assert nvml.up() == {"GPU-a": True, "GPU-b": True}
 
 
@@ -230,7 +231,7 @@ def test_one_stall_takes_no_gpu_down(nvml: NvmlHost) -> None:
     for _ in range(2):
         assert nvml.up() == {"GPU-a": True, "GPU-b": True}
         nvml.hang("nvmlDeviceGetPowerUsage", A, B)
-        nvml.clock.advance(45)
+        nvml.clock.now += 45 * SECOND
         nvml.set(A, B)
         nvml.settle()
     assert nvml.up() == {"GPU-a": True, "GPU-b": True}
@@ -246,9 +247,9 @@ def test_slow_looks_become_rare(nvml: NvmlHost) -> None:
     nvml.up()
     inventory = nvml.source._inventory
     inventory._patience = 4 * exporter.sources.nvml.inventory.RETRY
-    nvml.clock.advance(600)
+    nvml.clock.now += 600 * SECOND
     nvml.hang("nvmlDeviceGetHandleByIndex_v2", LOST_A, B)
-    nvml.clock.advance(45)
+    nvml.clock.now += 45 * SECOND
     nvml.set(LOST_A, B)
     nvml.settle()
     assert inventory._patience == 8 * exporter.sources.nvml.inventory.RETRY

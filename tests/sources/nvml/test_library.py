@@ -8,6 +8,7 @@ import pytest
 
 from exporter.readings import MustRestartError, ReadFailedError
 from tests.fake_nvml.scenario import Return
+from tests.kit.units import MILLISECOND, SECOND
 from tests.sources.nvml.nvml_host import A, NvmlHost
 
 INIT = "nvmlInitWithFlags"
@@ -31,15 +32,15 @@ def test_nvml_that_does_not_open_is_tried_every_30_seconds(
     with pytest.raises(ReadFailedError, match=words) as first:
         nvml.source.read()
     assert first.value.reason == why
-    nvml.clock.advance(29.9)
+    nvml.clock.now += 29_900 * MILLISECOND
     assert nvml.failure_reason() == why
     assert nvml.fake.calls() == [INIT]
-    nvml.clock.advance(0.1)
+    nvml.clock.now += 100 * MILLISECOND
     assert nvml.failure_reason() == why
     assert nvml.fake.calls() == [INIT, INIT]
     nvml.set(A)
     assert nvml.failure_reason() == why
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     assert nvml.up() == {"GPU-a": True}
 
 
@@ -54,7 +55,7 @@ def test_a_missing_library_may_appear(nvml: NvmlHost, monkeypatch: pytest.Monkey
         patch.setattr(pynvml, "nvmlLib", None)
         patch.setattr(pynvml, "CDLL", missing)
         assert nvml.failure_reason() == "library_missing"
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     assert nvml.up() == {"GPU-a": True}
 
 
@@ -63,7 +64,7 @@ def test_a_passing_unknown_error_is_survived(nvml: NvmlHost) -> None:
     nvml.set(A, rules=(Return(INIT, 999, times=2),))
     for _ in range(2):
         assert nvml.failure_reason() == "unknown"
-        nvml.clock.advance(30)
+        nvml.clock.now += 30 * SECOND
     assert nvml.failure_reason() == ""
 
 
@@ -72,7 +73,7 @@ def test_lasting_unknown_errors_need_a_new_container(nvml: NvmlHost) -> None:
     nvml.set(A, rules=(Return(INIT, 999),))
     for _ in range(19):
         assert nvml.failure_reason() == "unknown"
-        nvml.clock.advance(30)
+        nvml.clock.now += 30 * SECOND
     with pytest.raises(MustRestartError, match=r"20 times in 10 minutes.*daemon-reload.*new container"):
         nvml.source.read()
 
@@ -83,7 +84,7 @@ def test_only_unknown_errors_in_a_row_count(nvml: NvmlHost) -> None:
         nvml.set(A, rules=(Return(INIT, code),))
         for _ in range(times):
             assert nvml.failure_reason() == why
-            nvml.clock.advance(30)
+            nvml.clock.now += 30 * SECOND
 
 
 def test_an_opening_ends_a_row_of_unknown_errors(nvml: NvmlHost) -> None:
@@ -92,12 +93,12 @@ def test_an_opening_ends_a_row_of_unknown_errors(nvml: NvmlHost) -> None:
         nvml.set(A, rules=(Return("*", 999), Return(INIT, 999)))
         for _ in range(19):
             assert nvml.failure_reason() == "unknown"
-            nvml.clock.advance(30)
+            nvml.clock.now += 30 * SECOND
         nvml.set(A)
         assert nvml.up() == {"GPU-a": True}
         nvml.set(A, rules=(Return("*", 1),))
         assert nvml.failure_reason() == "uninitialized"
-        nvml.clock.advance(30)
+        nvml.clock.now += 30 * SECOND
 
 
 @pytest.mark.parametrize("function", [INIT, "nvmlDeviceGetCount_v2", "nvmlDeviceGetPowerUsage"])
@@ -114,7 +115,7 @@ def test_a_replaced_driver_needs_a_new_process(nvml: NvmlHost, function: str) ->
 def test_a_driver_that_goes_and_comes_back(nvml: NvmlHost, code: int, why: str) -> None:
     """NVML is closed, and opened again when it can be; the counter starts again and handles are new."""
     nvml.read()
-    nvml.clock.advance(60)
+    nvml.clock.now += 60 * SECOND
     nvml.set(A, rules=(Return("*", code),))
     assert nvml.failure_reason() == why
     assert nvml.failure_reason() == why
@@ -122,7 +123,7 @@ def test_a_driver_that_goes_and_comes_back(nvml: NvmlHost, code: int, why: str) 
     assert (calls.count("nvmlShutdown"), calls.count(INIT)) == (1, 2)
     nvml.set(replace(A, energy_mj=17), driver="580.1")
     assert nvml.failure_reason() == why
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     reading = nvml.one()
     assert (reading.energy, reading.driver_version) == (17, "580.1")
 
@@ -132,7 +133,7 @@ def test_nvml_that_ends_is_not_opened_again_at_once(nvml: NvmlHost) -> None:
     nvml.read()
     nvml.set(A, rules=(Return("nvmlDeviceGetPowerUsage", 1),))
     for _ in range(30):
-        nvml.clock.advance(2)
+        nvml.clock.now += 2 * SECOND
         nvml.failure_reason()
     assert nvml.fake.calls().count(INIT) == 3
 
@@ -144,7 +145,7 @@ def test_another_driver_is_asked_for_everything(nvml: NvmlHost) -> None:
     nvml.set(A, rules=(Return("nvmlDeviceGetCount_v2", 1),))
     assert nvml.failure_reason() == "uninitialized"
     nvml.set(A)
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     assert nvml.one().power_watts == 70.0
 
 
@@ -153,7 +154,7 @@ def test_a_count_that_needs_nvml_reopened(nvml: NvmlHost) -> None:
     nvml.read()
     nvml.set(A, rules=(Return("nvmlDeviceGetCount_v2", 28, times=1),))
     assert nvml.failure_reason() == "gpu_not_found"
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     assert nvml.up() == {"GPU-a": True}
     assert nvml.fake.calls().count("nvmlShutdown") == 1
 

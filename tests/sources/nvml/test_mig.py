@@ -10,7 +10,7 @@ import pytest
 import exporter.sources.nvml.mig
 from exporter.readings import GpuProcess, MigInstance
 from tests.fake_nvml.scenario import NOT_AVAILABLE, Gpu, Mig, Process, Return
-from tests.kit.units import GIB
+from tests.kit.units import GIB, SECOND
 from tests.sources.nvml.nvml_host import A, B, NvmlHost, log_lines, nvml_host
 
 COMPUTE = "nvmlDeviceGetComputeRunningProcesses_v3"
@@ -140,7 +140,7 @@ def test_another_layout_is_noticed_and_nvml_opened_again(
         for _ in range(20):
             assert uuids(nvml) == ["MIG-small", "MIG-other"]
         assert reopened(nvml) == 1
-        nvml.clock.advance(600)
+        nvml.clock.now += 600 * SECOND
         nvml.set(A)
         assert uuids(nvml) is None
     assert [line for line in log_lines(caplog) if "mig" in line] == [
@@ -156,7 +156,7 @@ def test_utilization_returns_when_a_card_is_whole_again(nvml: NvmlHost) -> None:
     assert nvml.one().utilization_ratio is None
     assert "nvmlDeviceGetUtilizationRates 0" not in nvml.fake.calls()
     nvml.set(replace(A, utilization=40))
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     assert nvml.one().utilization_ratio == 0.4
 
 
@@ -166,17 +166,17 @@ def test_a_layout_that_fails_for_now_stays(nvml: NvmlHost) -> None:
     nvml.read()
     for function in ("nvmlDeviceGetMigMode", "nvmlDeviceGetMaxMigDeviceCount"):
         nvml.set(cut(LARGE, SMALL), rules=(Return(function, 999, times=1),))
-        nvml.clock.advance(30)
+        nvml.clock.now += 30 * SECOND
         assert uuids(nvml) == ["MIG-large", "MIG-small"]
         assert nvml.source.errors == (("unknown", 1),)
         assert uuids(nvml) == ["MIG-large", "MIG-small"]
         assert nvml.source.errors == ()
     nvml.set(cut(LARGE, SMALL), rules=(Return("nvmlDeviceGetMigDeviceHandleByIndex", 999, times=2),))
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     assert uuids(nvml) == ["MIG-large", "MIG-small"]
     assert nvml.source.errors == (("unknown", 2),)
     nvml.set(cut(LARGE, SMALL), rules=(Return("nvmlDeviceGetUUID", 999, gpu="0/1", times=1),))
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     assert uuids(nvml) == ["MIG-large", "MIG-small"]
     assert reopened(nvml) == 0
 
@@ -189,7 +189,7 @@ def test_a_first_look_takes_what_is_told(nvml: NvmlHost) -> None:
         assert uuids(nvml) == ["MIG-large"]
         assert nvml.source.errors == (("unknown", 1),)
     assert uuids(nvml) == ["MIG-large", "MIG-small"]
-    nvml.clock.advance(600)
+    nvml.clock.now += 600 * SECOND
     nvml.read()
     assert reopened(nvml) == 0
 
@@ -206,7 +206,7 @@ def test_a_mode_that_is_not_told_at_first_is_asked_again(nvml: NvmlHost) -> None
     nvml.set(cut(SMALL), rules=(Return("nvmlDeviceGetMigMode", 999, times=1),))
     assert uuids(nvml) is None
     assert uuids(nvml) == ["MIG-small"]
-    nvml.clock.advance(600)
+    nvml.clock.now += 600 * SECOND
     nvml.read()
     assert reopened(nvml) == 0
 
@@ -223,7 +223,7 @@ def test_a_card_lost_while_its_layout_is_read_is_down(nvml: NvmlHost) -> None:
     """The code is the card's."""
     nvml.set(cut(SMALL), B)
     nvml.read()
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     nvml.set(cut(SMALL), B, rules=(Return("nvmlDeviceGetMigDeviceHandleByIndex", 15, gpu=0),))
     a, b = nvml.read()
     assert (a.up, a.instances, a.processes) == (False, None, None)
@@ -292,7 +292,7 @@ def test_an_instance_that_is_gone_is_looked_for_at_once(nvml: NvmlHost) -> None:
         assert nvml.source.errors == (("other", 1),), tick
     assert reopened(nvml) == 1
     nvml.set(cut(LARGE))
-    nvml.clock.advance(600)
+    nvml.clock.now += 600 * SECOND
     assert (uuids(nvml), nvml.one().processes) == (["MIG-large"], ())
 
 
@@ -340,7 +340,7 @@ def test_handles_of_an_earlier_opening_are_never_used(nvml: NvmlHost) -> None:
     nvml.set(cut(SMALL), B, rules=(Return("nvmlDeviceGetPowerUsage", 16, gpu=1),))
     nvml.read()
     nvml.set(cut(SMALL), B, rules=(Return("nvmlDeviceGetMaxMigDeviceCount", 999),))
-    nvml.clock.advance(30)
+    nvml.clock.now += 30 * SECOND
     a, _ = nvml.read()
     assert reopened(nvml) == 1
     assert ([one.uuid for one in a.instances or ()], a.processes) == (["MIG-small"], None)

@@ -11,6 +11,7 @@ import pytest
 
 from exporter.readings import Gpu, GpuProcess, GpuReading
 from tests.fake_nvml.scenario import NOT_AVAILABLE, Mig, Process, Return, Sample, h100s
+from tests.kit.units import SECOND
 from tests.sources.nvml.nvml_host import A, B, NvmlHost, log_lines, nvml_host
 
 
@@ -219,10 +220,10 @@ def test_what_was_refused_once_is_asked_again_in_an_hour(
     nvml.set(A, rules=(Return("nvmlDeviceGetTotalEnergyConsumption", 4),))
     with caplog.at_level(logging.WARNING):
         assert nvml.one().energy is None
-        nvml.clock.advance(3590)
+        nvml.clock.now += 3590 * SECOND
         assert nvml.one().energy is None
         nvml.set(A)
-        nvml.clock.advance(3580)
+        nvml.clock.now += 3580 * SECOND
         assert nvml.one().energy is None
         assert nvml.one().energy == 1_000_000_000
     assert nvml.source.errors == ()

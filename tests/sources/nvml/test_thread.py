@@ -17,7 +17,8 @@ from exporter.units import nanoseconds
 from tests.exporter_threads import ended, running
 from tests.fake_nvml.library import SOURCES, FakeNvml
 from tests.fake_nvml.scenario import Gpm, Gpu, Hang, Mig, Process, Return, Sample, Scenario
-from tests.sources.nvml.nvml_host import SHORT, A, B, NvmlClock, NvmlHost
+from tests.kit.clock import WaitingClock
+from tests.sources.nvml.nvml_host import SHORT, A, B, NvmlHost
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_a_process_ends_while_a_call_hangs(tmp_path: Path) -> None:
 
 def test_a_worker_hands_over_what_is_returned_and_raised() -> None:
     """Results and exceptions cross to the asking thread, whose own thread never runs the work."""
-    worker = Worker("test-worker", NvmlClock())
+    worker = Worker("test-worker", WaitingClock())
     assert worker.run(threading.get_ident, nanoseconds(5)) != threading.get_ident()
     assert running("test-worker") == 1
     with pytest.raises(ZeroDivisionError):
@@ -228,7 +229,7 @@ def test_a_worker_hands_over_what_is_returned_and_raised() -> None:
 
 def test_a_busy_worker_refuses_at_once() -> None:
     """One request at a time; after the slow one is done the next is served."""
-    worker = Worker("test-worker", NvmlClock())
+    worker = Worker("test-worker", WaitingClock())
     go = threading.Event()
     with pytest.raises(StuckError):
         worker.run(lambda: go.wait(5), SHORT)

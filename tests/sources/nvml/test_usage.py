@@ -7,6 +7,7 @@ import pynvml
 import pytest
 
 from tests.fake_nvml.scenario import Process, ProcessUtilization, Return, h100s
+from tests.kit.units import SECOND
 from tests.sources.nvml.nvml_host import A, B, NvmlHost
 
 CALL = "nvmlDeviceGetProcessUtilization"
@@ -91,7 +92,7 @@ def test_records_of_the_future_are_left_out(nvml: NvmlHost) -> None:
 def test_a_clock_that_was_set_back_starts_anew(nvml: NvmlHost) -> None:
     """Records are then older than the mark for as long as the clock was ahead: one read finds them again."""
     use(nvml, (11, 40, NOW))
-    nvml.clock.advance(-3_600)
+    nvml.clock.now += -3_600 * SECOND
     hour = 3_600_000_000
     assert use(nvml, (11, 40, NOW + 5_000_000 - hour)) == [None, None]
     assert use(nvml, (11, 30, NOW + 15_000_000 - hour)) == [0.3, 0.0]

@@ -2,26 +2,14 @@
 
 from pathlib import Path
 
-from exporter.clock import SystemClock
 from exporter.sources.processes import ProcessSource
 from exporter.sources.processes.census import BUDGET
 from exporter.sources.processes.source import READING_TTL
-from exporter.units import Nanoseconds
+from tests.kit.clock import clock_at
 from tests.sources.processes.proc_tree import plant
 
 TREE = Path(__file__).parent / "trees" / "bare-vllm.proc"
 SERVER, WORKER = 310, 320
-
-
-class Clock(SystemClock):
-    """Goes on by `pace` each time that somebody looks at it."""
-
-    now: Nanoseconds = 0
-    step: Nanoseconds = 0
-
-    def elapsed(self) -> Nanoseconds:
-        self.now += self.step
-        return self.now
 
 
 def servers(source: ProcessSource) -> list[int]:
@@ -31,7 +19,7 @@ def servers(source: ProcessSource) -> list[int]:
 
 def test_a_server_that_was_found_is_found_again(tmp_path: Path) -> None:
     """Its process is read before those that nobody knows, so that its dollars do not change their name."""
-    clock = Clock()
+    clock = clock_at(0)
     source = ProcessSource(clock, root=plant(TREE.read_text(encoding="utf-8"), tmp_path))
     assert servers(source) == [SERVER]
     clock.now += READING_TTL
@@ -42,7 +30,7 @@ def test_a_server_that_was_found_is_found_again(tmp_path: Path) -> None:
 
 def test_a_server_that_was_never_found_is_not_known(tmp_path: Path) -> None:
     """What computes is read all the same."""
-    clock = Clock()
+    clock = clock_at(0)
     clock.step = BUDGET + 1
     source = ProcessSource(clock, root=plant(TREE.read_text(encoding="utf-8"), tmp_path))
     assert [group.computing[0].pid for group in source.read([WORKER]).groups] == [WORKER]
@@ -51,7 +39,7 @@ def test_a_server_that_was_never_found_is_not_known(tmp_path: Path) -> None:
 
 def test_a_server_that_has_ended_is_no_failure(tmp_path: Path) -> None:
     """It was known, and is gone; that is not counted as if NVML had listed it."""
-    clock = Clock()
+    clock = clock_at(0)
     root = plant(TREE.read_text(encoding="utf-8"), tmp_path)
     source = ProcessSource(clock, root=root)
     assert servers(source) == [SERVER]

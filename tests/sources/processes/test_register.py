@@ -5,34 +5,25 @@ from collections.abc import Callable
 
 import pytest
 
-from exporter.clock import SystemClock
 from exporter.sources.processes import ProcessSource
 from exporter.sources.processes.census import census
 from exporter.sources.processes.procfs import KERNEL_THREAD, Proc
 from exporter.sources.processes.source import KERNEL_THREADS_TTL, READING_TTL
 from exporter.units import Nanoseconds
+from tests.kit.clock import ManualClock, clock_at
 from tests.kit.units import DAY
 from tests.sources.processes.proc_host import ANY, OURS, ProcHost
 
 VLLM = ("python3", "-m", "vllm.entrypoints.openai.api_server")
 
 
-class SetClock(SystemClock):
-    """A clock that is set. The host has been up for a day, and its processes began with it."""
-
-    now: Nanoseconds = DAY
-
-    def elapsed(self) -> Nanoseconds:
-        return self.now
+@pytest.fixture
+def clock() -> ManualClock:
+    return clock_at(DAY)
 
 
 @pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
-def servers(host: ProcHost, clock: SetClock) -> Callable[..., list[int]]:
+def servers(host: ProcHost, clock: ManualClock) -> Callable[..., list[int]]:
     """The servers of the host by process, each time as of a new look; given what NVML lists."""
     source = ProcessSource(clock, root=host.root)
 
@@ -53,7 +44,7 @@ def kernel_thread(host: ProcHost, pid: int) -> None:
 
 
 def test_a_kernel_thread_is_read_once(
-    host: ProcHost, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+    host: ProcHost, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host has thousands of them. Every other process is read whole each time."""
     for pid in (2, 10, 20, 30):
@@ -130,7 +121,7 @@ def test_the_id_of_a_kernel_thread_is_not_believed_for_ever(
     assert servers() == [10, 20]
 
 
-def test_a_process_that_has_ended_is_gone(host: ProcHost, clock: SetClock) -> None:
+def test_a_process_that_has_ended_is_gone(host: ProcHost, clock: ManualClock) -> None:
     """Also one that nobody has waited for yet."""
     for pid in (10, 20, 30):
         host.process(pid, "python3", "job.py")
@@ -140,7 +131,7 @@ def test_a_process_that_has_ended_is_gone(host: ProcHost, clock: SetClock) -> No
     assert sorted(census(Proc(host.root), clock, [], [], set())) == [30]
 
 
-def test_a_socket_is_known_no_longer_than_a_reading(host: ProcHost, clock: SetClock) -> None:
+def test_a_socket_is_known_no_longer_than_a_reading(host: ProcHost, clock: ManualClock) -> None:
     """However old its server is: it may drain, and the port be another program's."""
     source = ProcessSource(clock, root=host.root)
 

@@ -11,30 +11,20 @@ from exporter.clock import SystemClock
 from exporter.readings import ReadFailedError
 from exporter.sources.processes import ProcessSource, census, grouping, listening, procfs
 from exporter.sources.processes.procfs import Proc
-from exporter.units import NANOSECONDS_PER_SECOND, Nanoseconds
+from exporter.units import NANOSECONDS_PER_SECOND
+from tests.kit.clock import ManualClock, clock_at
 from tests.sources.processes.proc_host import ANY, TABLE, ProcHost, row
 
 SERVICE = "0::/system.slice/vllm.service"
 
 
-class SetClock(SystemClock):
-    """A clock that is set; each look at it takes `step`."""
-
-    now: Nanoseconds = 0
-    step: Nanoseconds = 0
-
-    def elapsed(self) -> Nanoseconds:
-        self.now += self.step
-        return self.now
+@pytest.fixture
+def clock() -> ManualClock:
+    return clock_at(0)
 
 
 @pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
-def source(host: ProcHost, clock: SetClock) -> ProcessSource:
+def source(host: ProcHost, clock: ManualClock) -> ProcessSource:
     return ProcessSource(clock, root=host.root)
 
 
@@ -46,7 +36,9 @@ def vllm(host: ProcHost) -> None:
 
 
 @pytest.mark.usefixtures("vllm")
-def test_a_reading_is_kept_for_thirty_seconds(host: ProcHost, source: ProcessSource, clock: SetClock) -> None:
+def test_a_reading_is_kept_for_thirty_seconds(
+    host: ProcHost, source: ProcessSource, clock: ManualClock
+) -> None:
     """A worker's cgroup is not read again until then; its start is."""
     first = source.read([11])
     shutil.rmtree(host.root / "11/net")
@@ -193,7 +185,7 @@ def test_more_processes_than_are_read_are_counted(
 
 
 @pytest.mark.usefixtures("vllm")
-def test_a_census_that_takes_too_long_ends(source: ProcessSource, clock: SetClock) -> None:
+def test_a_census_that_takes_too_long_ends(source: ProcessSource, clock: ManualClock) -> None:
     """The next one begins with what computes again."""
     clock.step = census.BUDGET
 
@@ -315,7 +307,7 @@ def test_addresses_beyond_what_is_read_are_counted(
 
 
 def test_looking_for_sockets_that_takes_too_long_ends(
-    host: ProcHost, source: ProcessSource, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+    host: ProcHost, source: ProcessSource, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The servers that hold a GPU come first; of the others it is not known where they listen."""
     for pid in (10, 20):

@@ -9,6 +9,7 @@ from exporter.readings import CounterColumns, ReadFailedError, digest
 from exporter.sources.server import ServerSource, endpoint
 from exporter.sources.server.endpoint import LARGE_BYTES, EndpointSession
 from exporter.units import NANOSECONDS_PER_SECOND
+from tests.kit.clock import clock_at
 
 Make = Callable[..., ServerSource]
 SERIES = 5_000
@@ -45,20 +46,9 @@ def test_a_page_of_more_series_than_there_is_room_for_is_refused(make: Make, sit
             make(engine="vllm").read()
 
 
-class Ticking:
-    """A clock that goes on by a second each time it is asked."""
-
-    def __init__(self) -> None:
-        self.now = 0
-
-    def elapsed(self) -> int:
-        self.now += NANOSECONDS_PER_SECOND
-        return self.now
-
-
 def test_the_wait_for_other_large_pages_is_known() -> None:
     """A small page waits for nobody."""
-    clock: Any = Ticking()
+    clock: Any = clock_at(0, step=NANOSECONDS_PER_SECOND)
     client: Any = None
     session = EndpointSession("http://127.0.0.1:8000/metrics", client, clock)
     with session.parsing_turn(b"small"):
