@@ -1,26 +1,33 @@
 """Accrual: what GPUs cost in the interval that a tick charges. Pure.
 
-The second half of the file, from `GpuToCharge` on, charges each part of the interval to each GPU that pays.
-The first half posts one charge of a GPU, for `late_accrual` too. The hardware decides what is posted:
+`charge_interval`, in the second half of the file, finds the GPUs that pay for each part of the interval:
 
-    hardware                    GPU time   chargeable GPU time     unpriced usage   money
-    priced at hourly rent       all        while the host is up    none             hardware, overheads
-    priced otherwise            all        all                     none             hardware, overheads
-    unpriced                    all        while the host is up    time, energy     overheads
-    not in service              all        none                    none             overheads
-    not counted (`UNCOUNTED`)   all        none                    time              none
+    observed      the GPUs on the host pay all rates
+    gap           the GPUs on the host that are not new pay, and released GPUs as long as they were there
+    since boot    the GPUs on the host pay hourly rent alone; their holders are not known
 
-Money over chargeable GPU time is the price of a GPU hour. `late_accrual` charges unpriced usage once the
-hardware has a price.
+The first half posts one charge of a GPU. `late_accrual` uses it, too: it charges hardware that had no price
+when its time passed, by `add_money` and `add_time`. What a charge posts:
+
+    hardware                    GPU time   chargeable GPU time    unpriced usage   money
+    priced at hourly rent       all        while the host is up   none             hardware, overheads
+    priced otherwise            all        all                    none             hardware, overheads
+    unpriced                    all        while the host is up   time, energy     overheads
+    not in service              all        none                   none             overheads
+    not counted (`UNCOUNTED`)   all        none                   time             none
+    without hourly rent, late   all        none                   none             none
+
+The last row is of time since a boot, whose hardware had no price and gets one without hourly rent. Money over
+chargeable GPU time is the price of a GPU hour.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from exporter.cost import gpu_usage
 from exporter.cost.intervals import ChargedInterval, IntervalKind, IntervalPart
-from exporter.cost.money import add_all, part_between, split
+from exporter.cost.money import add_all, divide_fairly, part_between
 from exporter.cost.policy import CostPolicy
 from exporter.cost.postings import GpuTimePosting, GpuUse, MoneyPosting, OwnerPhase, Segment, UnpricedTime
 from exporter.cost.state import Carry, GpuState
@@ -37,13 +44,13 @@ GPU_ENERGY: Final = "GPU energy"
 """The key of energy in `GpuRemainders.rounding`: energy in millijoules, not its cost."""
 
 
-def accrue(rate: Rate, elapsed: Nanoseconds, carry: Carry | None) -> tuple[Picodollars, Carry]:
-    """Whole picodollars that accrued, and the fraction that is left.
+def accrue(rate: Rate, time: Nanoseconds, carry: Carry | None) -> tuple[Picodollars, Carry]:
+    """Whole picodollars that accrued in a time of one or more GPUs, and the fraction that is left.
 
     Accruing over [a, b] and then [b, c] is exactly accruing over [a, c] while the rate stays. At a dollar an
     hour, one second accrues 277,777,777 picodollars and carries 7/9; the next 277,777,778 and carries 5/9.
     """
-    return _whole_and_carry(rate.amount * elapsed, rate.period, carry)
+    return _whole_and_carry(rate.amount * time, rate.period, carry)
 
 
 def accrue_energy(price: EnergyPrice, energy: Millijoules, carry: Carry | None) -> tuple[Picodollars, Carry]:
@@ -73,8 +80,8 @@ class GpuRemainders:
     rounding: dict[str, Mapping[OwnerPhase, int]] = field(default_factory=dict)
     """What rounding took from each owner and phase, by component, `GPU_TIME` and `GPU_ENERGY`.
 
-    It is fairness, never money. A split is exact, but favors some owner by a unit. By the rounding the next
-    split favors another owner.
+    It is fairness, never money. A division is exact, but favors some owner by a unit. By the rounding the
+    next division favors another owner.
     """
 
     @classmethod
@@ -82,8 +89,8 @@ class GpuRemainders:
         """What the charges of earlier ticks left in a slot."""
         return cls(dict(slot.carries), dict(slot.rounding))
 
-    def split(self, key: str, amount: int, weights: Mapping[OwnerPhase, int]) -> dict[OwnerPhase, int]:
-        """The parts of an amount that are not zero. The rounding of the key changes for the next split.
+    def divide(self, key: str, amount: int, weights: Mapping[OwnerPhase, int]) -> dict[OwnerPhase, int]:
+        """The parts of an amount that are not zero. The rounding of the key changes for the next division.
 
         Owners without a weight keep their rounding.
 
@@ -92,9 +99,9 @@ class GpuRemainders:
         """
         if amount == 0:
             return {}
-        before = self.rounding.get(key, {})
-        parts, after = split(amount, weights, before)
-        self.rounding[key] = {**before, **after}
+        rounding_before = self.rounding.get(key, {})
+        parts, rounding_after = divide_fairly(amount, weights, rounding_before)
+        self.rounding[key] = {**rounding_before, **rounding_after}
         return {owner_phase: part for owner_phase, part in parts.items() if part}
 
 
@@ -130,13 +137,14 @@ class Usage:
         return {key: use for key, use in used.items() if use.time or use.up or use.energy}
 
     def chargeable(self, price: Price) -> Mapping[OwnerPhase, Nanoseconds]:
-        """The GPU time that counts in dollars per hour, by the table at the head of this file."""
+        """The GPU time that counts in dollars per hour: each row of the table but that of `UNCOUNTED`."""
         if price.hardware is HardwareStatus.NOT_IN_SERVICE:
             return {}
         if price.hardware is HardwareStatus.UNPRICED or price.has_hourly_rent:
             return self.up
-        # A price whose hourly rent alone is charged, and that has none, charges nothing.
-        return self.time if price.rates else {}
+        if not price.rates:  # time since a boot costs hourly rent alone, and this hardware has none
+            return {}
+        return self.time
 
 
 class ChargedUse(NamedTuple):
@@ -158,7 +166,7 @@ class GpuCharge(NamedTuple):
     time: ChargedUse
     """GPU time, whether the host was up or down."""
     up: ChargedUse
-    """GPU time with the host up, which costs hourly rent."""
+    """GPU time with the host up, and the weights of its hourly rent. `usage` divides the time as `time`."""
     energy: ChargedUse
     """Energy that the GPU used."""
 
@@ -168,10 +176,10 @@ class GpuCharge(NamedTuple):
         Raises:
             ValueError: the charge has no time.
         """
-        time = remainders.split(GPU_TIME, self.time.amount, self.time.weights)
-        # Divided by `time`, not by weights: no owner has the host up for longer than its rounded time.
-        up, _rounding = split(self.up.amount, time)
-        energy = remainders.split(GPU_ENERGY, self.energy.amount, self.energy.weights)
+        time = remainders.divide(GPU_TIME, self.time.amount, self.time.weights)
+        # By the rounded times, not by weights: no owner has the host up for longer than its time.
+        up, _rounding = divide_fairly(self.up.amount, time)
+        energy = remainders.divide(GPU_ENERGY, self.energy.amount, self.energy.weights)
         return Usage(time, up, energy)
 
 
@@ -186,7 +194,7 @@ class SegmentPostings:
     hourly_only: bool = False
     """Whether hourly rent alone is charged for the segment, as for time since a boot."""
     accrued: Picodollars = 0
-    """Money of all GPUs, summed before anything is split."""
+    """Money of all GPUs, summed before it is divided over owners."""
     money: list[MoneyPosting] = field(default_factory=list)
     """Money by GPU, component, owner and phase."""
     gpu_times: list[GpuTimePosting] = field(default_factory=list)
@@ -208,7 +216,7 @@ class SegmentPostings:
                 hourly_only=self.hourly_only,
             )
             self.unpriced.append(unpriced_time)
-        # A late charge, which knows the number of GPUs, makes this time chargeable.
+        # `late_accrual` makes time of `UNCOUNTED` chargeable, once the number of GPUs is known.
         chargeable = {} if charge.gpu == UNCOUNTED else usage.chargeable(charge.price)
         self.add_time(charge.gpu, usage, chargeable, unpriced=is_unpriced)
         self.add_money(charge, remainders)
@@ -216,33 +224,40 @@ class SegmentPostings:
     def add_time(
         self, gpu: Gpu, usage: Usage, chargeable: Mapping[OwnerPhase, Nanoseconds], *, unpriced: bool
     ) -> None:
-        """Post the time of a GPU, and the part of the time that is chargeable now."""
+        """Post the time of a GPU, and the part of the time that this charge makes `chargeable`.
+
+        A late charge leaves out what was posted as chargeable when the time passed.
+        """
         for owner_phase, duration in usage.time.items():
+            # A late charge spreads `time` and `up` apart over parts: `up` may be longer by rounding.
+            down = max(0, duration - usage.up.get(owner_phase, 0))
             posting = GpuTimePosting(
                 gpu,
                 owner_phase,
                 duration=duration,
                 chargeable=chargeable.get(owner_phase, 0),
                 unpriced=unpriced,
-                down=max(0, duration - usage.up.get(owner_phase, 0)),
+                down=down,
             )
             self.gpu_times.append(posting)
 
     def add_money(self, charge: GpuCharge, remainders: GpuRemainders) -> None:
         """Post the cost of a GPU: by each rate of its price, then of its energy. The remainders change."""
-        carries = remainders.carries
         for rate in charge.price.rates:
             used = charge.up if rate.while_up else charge.time
-            cost, carries[rate.component] = accrue(rate.rate, used.amount, carries.get(rate.component))
-            parts = remainders.split(rate.component, cost, used.weights)
+            cost, carry = accrue(rate.rate, used.amount, remainders.carries.get(rate.component))
+            remainders.carries[rate.component] = carry
             self.accrued += cost
+            parts = remainders.divide(rate.component, cost, used.weights)
             self._add_parts(charge.gpu, rate.component, rate.provenance.price_basis, parts)
-        energy = charge.price.energy
-        if energy is not None:
-            cost, carries[ENERGY] = accrue_energy(energy, charge.energy.amount, carries.get(ENERGY))
-            parts = remainders.split(ENERGY, cost, charge.energy.weights)
+        energy_price = charge.price.energy
+        if energy_price is not None:
+            used = charge.energy
+            cost, carry = accrue_energy(energy_price, used.amount, remainders.carries.get(ENERGY))
+            remainders.carries[ENERGY] = carry
             self.accrued += cost
-            self._add_parts(charge.gpu, ENERGY, energy.provenance.price_basis, parts)
+            parts = remainders.divide(ENERGY, cost, used.weights)
+            self._add_parts(charge.gpu, ENERGY, energy_price.provenance.price_basis, parts)
 
     def _add_parts(
         self, gpu: Gpu, component: str, price_basis: PriceBasis, parts: Mapping[OwnerPhase, Picodollars]
@@ -293,7 +308,7 @@ class GpuToCharge:
 
 
 class ReleasedGpus(NamedTuple):
-    """GPUs that left the host in a gap, and pay for it."""
+    """GPUs that left the host in a gap, and pay for it as `intervals.charged_parts` says."""
 
     gpus: Sequence[GpuToCharge]
     """The GPUs, with their slots as before the gap."""
@@ -322,6 +337,11 @@ class _PayingGpu(NamedTuple):
     remainders: GpuRemainders
     """What the charges of earlier ticks left. The charge of each part changes it for the next part."""
 
+    @classmethod
+    def of(cls, gpu: GpuToCharge) -> Self:
+        """A GPU before the first part, with what its slot has left of earlier charges."""
+        return cls(gpu, GpuRemainders.of_slot(gpu.slot))
+
     def slot_after(self) -> GpuState:
         """The slot after the tick, with what the charges of the tick left."""
         return replace(
@@ -346,21 +366,20 @@ def charge_interval(
         gpus: the GPUs on the host after the tick.
         released: GPUs that left the host in a gap, and pay for it.
     """
-    on_host = [_PayingGpu(gpu, GpuRemainders.of_slot(gpu.slot)) for gpu in gpus]
-    # What the charges of released GPUs leave, less than a picodollar for each component, is dropped.
-    off_host = [_PayingGpu(gpu, GpuRemainders.of_slot(gpu.slot)) for gpu in released.gpus]
-    # Nobody saw when in a gap a new GPU came: it pays from the next tick on.
-    is_gap = interval.kind is IntervalKind.GAP
-    paying_on_host = [gpu for gpu in on_host if not (is_gap and gpu.to_charge.is_new)]
+    staying = [_PayingGpu.of(gpu) for gpu in gpus]
+    leaving = [_PayingGpu.of(gpu) for gpu in released.gpus]  # what their charges leave is dropped with them
+    paying = staying
+    if interval.kind is IntervalKind.GAP:  # nobody saw when a new GPU came: it pays from the next tick on
+        paying = [gpu for gpu in staying if not gpu.to_charge.is_new]
     charging = _Charging(interval, policy)
     segments: list[Segment] = []
     for part in parts:
-        paying_off_host = off_host if released.pay_at(part.start) else []
-        segments.append(charging.charge_part(part, paying_on_host + paying_off_host))
+        paying_part = paying + leaving if released.pay_at(part.start) else paying
+        segments.append(charging.charge_part(part, paying_part))
     if interval.kind is IntervalKind.SINCE_BOOT:
         # Time since a boot that no GPU is charged for is not metered.
         segments = [segment for segment in segments if segment.gpu_times]
-    slots = {gpu.to_charge.slot.gpu: gpu.slot_after() for gpu in on_host}
+    slots = {gpu.to_charge.slot.gpu: gpu.slot_after() for gpu in staying}
     return IntervalCost(tuple(segments), slots)
 
 
@@ -377,7 +396,7 @@ class _Charging:
         """Charge a part of the interval to the GPUs that pay. The remainders of each GPU change."""
         tariff = self.policy.tariff
         gpus = [gpu for gpu in paying if not gpu.to_charge.has_left(tariff, part.start)]
-        gpus_on_host = sum(gpu.to_charge.count for gpu in gpus)  # which share the overheads of the host
+        gpus_sharing = sum(gpu.to_charge.count for gpu in gpus)  # the overheads of the host
         postings = SegmentPostings(
             part.start,
             part.end,
@@ -385,20 +404,22 @@ class _Charging:
             hourly_only=self.interval.kind is IntervalKind.SINCE_BOOT,
         )
         for gpu in gpus:
-            price = self._price(gpu.to_charge.payer, part.start, gpus_on_host)
+            price = self._price(gpu.to_charge.payer, part.start, gpus_sharing)
             if price is not None:
                 postings.add(self._charge(gpu.to_charge, price, part), gpu.remainders)
         return postings.segment(down=part.end - part.start - part.up)
 
-    def _price(self, gpu: Gpu, at: Instant, gpus_on_host: int) -> Price | None:
+    def _price(self, gpu: Gpu, at: Instant, gpus_sharing: int) -> Price | None:
         """The price that a GPU is charged at; `None` for a GPU that is not charged for time since a boot."""
         tariff = self.policy.tariff
-        price = tariff.price(gpu, at, month_of(at, self.policy.zone), gpus_on_host)  # with overheads
+        price = tariff.price(gpu, at, month_of(at, self.policy.zone), gpus_sharing)  # with overheads
         if self.interval.kind is not IntervalKind.SINCE_BOOT:
             return price
-        # Clouds bill hourly rent from the boot on. Once the host's location is known, it may price the GPU.
+        if price.has_hourly_rent:  # clouds bill it from the boot on
+            return price.hourly_rent_alone()
+        # Once the location of the host is known, it may give the GPU a price: a late charge takes the time.
         may_be_priced = price.hardware is HardwareStatus.UNPRICED and tariff.location_may_price(gpu)
-        return price.hourly_rent_alone() if price.has_hourly_rent or may_be_priced else None
+        return price.hourly_rent_alone() if may_be_priced else None
 
     def _charge(self, gpu: GpuToCharge, price: Price, part: IntervalPart) -> GpuCharge:
         """What a GPU is charged for in a part of the interval."""
@@ -406,7 +427,7 @@ class _Charging:
         if self.interval.kind is IntervalKind.SINCE_BOOT:
             # The ledger began after this time: nobody knows its holders, and no energy of it was metered.
             by_time = gpu_usage.unallocated_weights(self.policy)
-        # The energies of all parts add up to the energy of the interval.
+        # Energy is spread over the time in which it was drawn. The energies of all parts add up to all of it.
         energy = part_between(gpu.energy, part.drawn_before, part.drawn_until, part.drawn_in_all)
         return GpuCharge(
             gpu=gpu.payer,

@@ -63,7 +63,9 @@ class GatewayPools:
                 continue
             url = division.gateway
             for model, deployment, _ in deltas.gateways.get(url, GatewayState()).counts:
-                served = served_model(division, model, deployment, server.served, self.deployments(url))
+                served = served_model(
+                    division, model, deployment, server.served_models, self.deployments(url)
+                )
                 if served is not None:
                     member = PoolMember(server.key, served)
                     pools.setdefault((url, model, deployment), set()).add(member)
@@ -188,7 +190,7 @@ class _Divider:
         named = self._pools.deployments(division.gateway)
         tokens: dict[str, dict[str, float]] = {}
         for count in counts or ():
-            consumer = consumer_of(division, count, server.served, named)
+            consumer = consumer_of(division, count, server.served_models, named)
             if consumer is not None:
                 weights = self._policy.split_rule(server.key.server, consumer.model).weights
                 weight = _weigh(count.prompt, count.generation, count.cached, weights, server.role)

@@ -96,8 +96,6 @@ class TickTime:
     """The time that energy was drawn in; `None`: energy is metered from this tick on."""
     tokens_since: Instant | None
     """The start of the time that the tokens are of; `None`: the start of the segments."""
-    is_gap: bool
-    """Whether the time since the last tick is a gap. The holders are then those of the last tick."""
 
 
 def tick_time(state: State, frame: Frame, policy: CostPolicy, *, charges_gpus: bool) -> TickTime:
@@ -105,16 +103,15 @@ def tick_time(state: State, frame: Frame, policy: CostPolicy, *, charges_gpus: b
     interval = since_last(state, frame, policy)
     boot = since_boot(state, frame, policy) if charges_gpus else None
     elapsed = 0 if interval is None else interval.length
-    is_gap = interval is not None and interval.kind is IntervalKind.GAP
     if boot is not None:
         # The tick charges hourly rent since the boot, and everything else from its end on: energy, too.
-        return TickTime(boot, elapsed, metered=None, tokens_since=state.wall, is_gap=is_gap)
+        return TickTime(boot, elapsed, metered=None, tokens_since=state.wall)
     if interval is None:
-        return TickTime(None, elapsed, metered=None, tokens_since=None, is_gap=is_gap)
+        return TickTime(None, elapsed, metered=None, tokens_since=None)
     tokens_since = interval.booted
     if interval.uncharged and interval.booted is None:
         tokens_since = interval.start - interval.uncharged
-    return TickTime(interval, elapsed, metered=elapsed, tokens_since=tokens_since, is_gap=is_gap)
+    return TickTime(interval, elapsed, metered=elapsed, tokens_since=tokens_since)
 
 
 def since_boot(state: State, frame: Frame, policy: CostPolicy) -> ChargedInterval | None:

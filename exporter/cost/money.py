@@ -1,4 +1,4 @@
-"""Exact arithmetic: splits of an amount by weights, and sums by key. Pure."""
+"""Exact arithmetic: divisions of an amount by weights, and sums by key. Pure."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any, Final, TypeVar
@@ -11,7 +11,7 @@ ROUNDING_SCALE: Final = 2**32
 
 
 K = TypeVar("K", bound=Hashable)
-"""The key of a split or a sum. Keys of a split sort among themselves; their order decides ties."""
+"""The key of a division or a sum. Keys of a division sort among themselves; their order decides ties."""
 
 
 def add(sums: dict[K, int], key: K, amount: int) -> None:
@@ -34,13 +34,13 @@ def part_between(total: int, start: int, end: int, length: int) -> int:
     return total * end // length - total * start // length
 
 
-def split(
+def divide_fairly(
     amount: int, weights: Mapping[K, int], rounding: Mapping[K, int] | None = None
 ) -> tuple[dict[K, int], dict[K, int]]:
     """Divide an amount by weights, and remember what rounding takes. The parts sum to the amount exactly.
 
     The keys with the largest remainders get the units that are left; ties go by sorted key. `rounding` is
-    what earlier splits took from each key, in parts of `ROUNDING_SCALE`: no key is favored over many splits.
+    what earlier divisions took from each key, in parts of `ROUNDING_SCALE`: no key is favored over many.
 
     Returns:
         The parts of the keys with a positive weight, and the new rounding of all keys of `weights`.
@@ -50,7 +50,7 @@ def split(
     """
     total = sum(weights.values())
     if total <= 0:
-        raise ValueError("a split needs a positive weight")
+        raise ValueError("a division needs a positive weight")
     rounding_before = {} if rounding is None else rounding
     if len(weights) == 1:
         (key,) = weights
@@ -76,12 +76,12 @@ def split(
 
 
 def divide(amount: int, weights: Mapping[K, int]) -> dict[K, int]:
-    """The parts of `split`, of an amount that is divided once: 10 by equal weights of a, b, c is 4, 3, 3.
+    """Divide an amount once by weights: 10 by equal weights of a, b and c is 4, 3 and 3.
 
     Raises:
         ValueError: no weight is positive.
     """
-    parts, _ = split(amount, weights)
+    parts, _ = divide_fairly(amount, weights)
     return parts
 
 

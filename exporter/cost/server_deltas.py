@@ -53,10 +53,10 @@ class ServerDelta:
     """Deltas of every model that the server ever served, by admitted name."""
     models_before: Mapping[str, ModelState]
     """The state of each of these models before the tick."""
-    reported: tuple[str, ...]
-    """The models that the server reported in this tick, else last; empty where it never reported any."""
     served: tuple[str, ...]
-    """The models that the server serves: `reported`, or all that it counted where it never reported any."""
+    """The models that the server last reported to serve, as `ServerState.served` after the tick."""
+    served_models: tuple[str, ...]
+    """The models in `served`, or all models where that is empty."""
     partial: bool
     """Whether others compute for the server's tokens, as `ServerState.partial`."""
     role: Role
@@ -268,15 +268,15 @@ def _server_delta(
             pending_subtraction=pending_after,
             preemptions=_count(sums, name, "preemptions"),
         )
-    reported_now = [names[model] for reading in read.readings for model in reading.models]
-    reported = tuple(dict.fromkeys(reported_now)) or before.served
+    served_now = [names[model] for reading in read.readings for model in reading.models]
+    served = tuple(dict.fromkeys(served_now)) or before.served
     return ServerDelta(
         key,
         up=read.up,
         models=models,
         models_before=models_before,
-        reported=reported,
-        served=reported or tuple(models),
+        served=served,
+        served_models=served or tuple(models),
         partial=read.is_partial(before),
         role=read.role(before),
         division=division,

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Final, NamedTuple, Self
 
-from exporter.cost import money
 from exporter.cost.division import OwnerShares, divide_servers, owner_parts
 from exporter.cost.intervals import TickTime
-from exporter.cost.money import WHOLE
+from exporter.cost.money import WHOLE, divide_fairly, portions
 from exporter.cost.policy import CostPolicy, SplitRule
 from exporter.cost.postings import (
     CostOwner,
@@ -67,7 +66,7 @@ class ServerActivity:
 
     def owners(self, policy: CostPolicy) -> Iterable[CostOwner]:
         """The server's own owner of each model, and the cost owners that a gateway divides models over."""
-        for model in (*self.phases, *self.idle_models):
+        for model in (*self.phases, *self.idle_models):  # `NO_MODEL` is in `idle_models` alone
             yield policy.owner_of(self.key, model)
         for parts in self.owner_shares.values():
             yield from parts
@@ -101,32 +100,23 @@ def advance_servers(state: State, frame: Frame, time: TickTime, policy: CostPoli
     """Advance every watched endpoint, and the servers that they make up, by the charged time of a tick."""
     deltas = collect_deltas(state, frame, policy.limits)
     shares = divide_servers(state.servers, deltas, elapsed=time.elapsed, policy=policy)
-    states: dict[ServerKey, ServerState] = dict(state.servers)
-    activity: dict[ServerKey, ServerActivity] = {}
-    all_advanced: list[_AdvancedModel] = []
+    advanced: list[_AdvancedServer] = []
     for server in deltas.servers:
-        advanced: dict[str, _AdvancedModel] = {}
+        models: dict[str, _AdvancedModel] = {}
         for model, model_shares in shares[server.key].items():
             rule = policy.split_rule(server.key.server, model)
-            advanced[model] = _advance_model(server, model, model_shares, rule=rule, time=time)
-        states[server.key] = ServerState(
-            models={model: each.state for model, each in advanced.items()},
-            served=server.reported,
-            partial=server.partial,
-            role=server.role,
-            division=server.division,
-            principal=server.principal,
-        )
-        activity[server.key] = _activity(server, advanced)
-        all_advanced += advanced.values()
-    tokens = tuple(chain.from_iterable(each.postings.tokens for each in all_advanced))
+            models[model] = _AdvancedModel.of(server, model, model_shares, rule=rule, time=time)
+        advanced.append(_AdvancedServer.of(server, models))
+    postings = [model.postings for server in advanced for model in server.models.values()]
+    tokens = tuple(chain.from_iterable(each_model.tokens for each_model in postings))
+    activity = {server.activity.key: server.activity for server in advanced}
     return AdvancedServers(
         deltas=deltas,
-        states=states,
+        states={**state.servers, **{server.activity.key: server.state for server in advanced}},
         activity=activity,
         tokens=tokens,
-        requests=tuple(chain.from_iterable(each.postings.requests for each in all_advanced)),
-        preemptions=tuple(chain.from_iterable(each.postings.preemptions for each in all_advanced)),
+        requests=tuple(chain.from_iterable(each_model.requests for each_model in postings)),
+        preemptions=tuple(chain.from_iterable(each_model.preemptions for each_model in postings)),
         latencies=tuple(_latencies(deltas.servers, policy)),
         owners=frozenset(owner for server in activity.values() for owner in server.owners(policy)),
         hosted=equivalents(tokens, policy.compare),
@@ -169,31 +159,62 @@ class _AdvancedModel(NamedTuple):
     """Parts of the model by cost owner."""
     postings: _ModelPostings
 
+    @classmethod
+    def of(
+        cls, server: ServerDelta, model: str, shares: OwnerShares, *, rule: SplitRule, time: TickTime
+    ) -> Self:
+        """Split a model's busy money into phases, and divide what it counted over its cost owners."""
+        delta = server.models[model]
+        model_after = advance_phases(server.models_before[model], delta, time.elapsed, rule, role=server.role)
 
-def _advance_model(
-    server: ServerDelta, model: str, shares: OwnerShares, *, rule: SplitRule, time: TickTime
-) -> _AdvancedModel:
-    """Split a model's busy money into phases, and divide what it counted over its cost owners."""
-    delta = server.models[model]
-    model_after = advance_phases(server.models_before[model], delta, time.elapsed, rule, role=server.role)
+        # Counts by owner sum to what the server counted. An owner that rounding took from gets more later.
+        counts: dict[Quantity, Mapping[CostOwner, int]] = {}
+        rounding = dict(shares.sums.rounding)  # a quantity that this tick does not count keeps its own
+        for quantity, amount in delta.amounts().items():
+            parts, taken = divide_fairly(amount, shares.by_owner, rounding.get(quantity))
+            counts[quantity] = parts
+            rounding[quantity] = taken  # without owners that have no share any more
+        # A sole owner has nothing rounded, and nothing is remembered of it.
+        remembered = {quantity: taken for quantity, taken in rounding.items() if any(taken.values())}
 
-    # Counts by owner sum to what the server counted. An owner that rounding took from gets more next time.
-    # A sole owner has nothing rounded, and nothing is remembered of it.
-    counts: dict[Quantity, dict[CostOwner, int]] = {}
-    rounding = dict(shares.sums.rounding)
-    for quantity, amount in delta.amounts().items():
-        counts[quantity], rounding[quantity] = money.split(amount, shares.by_owner, rounding.get(quantity))
-    remembered = {quantity: parts for quantity, parts in rounding.items() if any(parts.values())}
-    sums = replace(shares.sums, rounding=remembered)
+        tokens_since = time.tokens_since
+        if server.unread_since is not None:  # it answers again: its tokens began at its last read
+            tokens_since = server.unread_since
+        state = replace(
+            model_after.state,
+            pending_subtraction=delta.pending_subtraction,
+            division=replace(shares.sums, rounding=remembered),
+        )
+        return cls(
+            state=state,
+            phases=model_after.phases,
+            owner_shares=shares.by_owner,
+            postings=_ModelPostings.of(counts, tokens_since),
+        )
 
-    # Tokens of a server that answers again began at its last read, other tokens with those of the tick.
-    tokens_since = time.tokens_since if server.unread_since is None else server.unread_since
-    return _AdvancedModel(
-        state=replace(model_after.state, pending_subtraction=delta.pending_subtraction, division=sums),
-        phases=model_after.phases,
-        owner_shares=shares.by_owner,
-        postings=_ModelPostings.of(counts, tokens_since),
-    )
+
+class _AdvancedServer(NamedTuple):
+    """One server after a tick."""
+
+    state: ServerState
+    """The state that the next tick begins with, before `server_states` completes it."""
+    activity: ServerActivity
+    """What the server did, and who pays for the GPU time that it held."""
+    models: Mapping[str, _AdvancedModel]
+    """Its models, by admitted name."""
+
+    @classmethod
+    def of(cls, server: ServerDelta, models: Mapping[str, _AdvancedModel]) -> Self:
+        """A server of these models after a tick."""
+        state = ServerState(
+            models={model: advanced.state for model, advanced in models.items()},
+            served=server.served,
+            partial=server.partial,
+            role=server.role,
+            division=server.division,
+            principal=server.principal,
+        )
+        return cls(state, _activity(server, models), models)
 
 
 def _activity(server: ServerDelta, advanced: Mapping[str, _AdvancedModel]) -> ServerActivity:
@@ -203,8 +224,8 @@ def _activity(server: ServerDelta, advanced: Mapping[str, _AdvancedModel]) -> Se
     has no tokens, busy money divides as idle money does.
     """
     phases = {model: each.phases for model, each in advanced.items()}
-    # A model that is no longer served pays no idle money, and busy money for the tokens that it still counts.
-    served = {model: each for model, each in phases.items() if model in server.served}
+    # A model that is no longer served pays no idle money, but busy money for tokens that it still counts.
+    served = {model: each for model, each in phases.items() if model in server.served_models}
     idle_models = _model_parts({model: each.trailing_tokens for model, each in served.items()})
     busy_tokens = {model: each.tick_tokens for model, each in phases.items()}
     moved = any(tokens > 0 for tokens in busy_tokens.values())
@@ -242,7 +263,7 @@ def last_known(
     """
     activity: dict[ServerKey, ServerActivity] = {}
     for key, server in servers.items():
-        models = server.last_served()
+        models = {model: server.models[model] for model in server.served_models}
         parts = _model_parts({model: state.weighted_tokens for model, state in models.items()})
         owner_shares = {
             model: owner_parts(state.division, server.division, key, model=model, policy=policy)
@@ -260,8 +281,10 @@ def _model_parts(weights: Mapping[str, float]) -> dict[str, int]:
     """
     if len(weights) <= 1:  # nearly every server has one model
         return dict.fromkeys(weights or (NO_MODEL,), WHOLE)
-    largest = max(weights.values()) or 1.0  # without any weight `portions` makes the parts equal
-    return money.portions({model: round(weight / largest * WHOLE) for model, weight in weights.items()})
+    largest = max(weights.values())
+    if not largest:
+        return portions(dict.fromkeys(weights, 1))
+    return portions({model: round(weight / largest * WHOLE) for model, weight in weights.items()})
 
 
 def _latencies(servers: Iterable[ServerDelta], policy: CostPolicy) -> Iterable[LatencyPosting]:

@@ -205,7 +205,7 @@ class ServerState:
     models: Mapping[str, ModelState] = field(default_factory=dict)
     """Sums of the server's models, first come first."""
     served: tuple[str, ...] = ()
-    """The models that the server last reported."""
+    """The models that the server last reported to serve; empty where it never reported any."""
     partial: bool = False
     """Whether others compute for its tokens (another role, other hosts): money over tokens is no price."""
     role: Role = ""
@@ -217,11 +217,10 @@ class ServerState:
     absent_since: Instant | None = None
     """Since when the server holds no GPU and has no endpoint; `None` while it has."""
 
-    def last_served(self) -> dict[str, ModelState]:
-        """States of the models that the server last reported, of all models where it never reported any."""
-        if not self.served:
-            return dict(self.models)
-        return {model: state for model, state in self.models.items() if model in self.served}
+    @property
+    def served_models(self) -> tuple[str, ...]:
+        """The models in `served`, or all models where that is empty."""
+        return tuple(model for model in self.models if not self.served or model in self.served)
 
 
 @dataclass(frozen=True, slots=True)

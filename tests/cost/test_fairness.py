@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from exporter.cost.accrual import accrue
-from exporter.cost.money import split
+from exporter.cost.money import divide_fairly
 from exporter.cost.policy import CardinalityLimits
 from exporter.cost.state import Carry
 from exporter.readings import Holder, ServerKey
@@ -37,7 +37,7 @@ def charged(
     for tick in range(ticks):
         divided_by = weights[tick % len(weights)]
         amount, carry = accrue(A_CENT, duration, carry)
-        parts, debts = split(amount, divided_by, rounding)
+        parts, debts = divide_fairly(amount, divided_by, rounding)
         rounding = {**rounding, **debts}
         accrued[tick % len(weights)] += amount
         for owner, part in parts.items():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.accrual import accrue, accrue_energy
-from exporter.cost.money import ROUNDING_SCALE, WHOLE, add, add_all, divide, portions, split
+from exporter.cost.money import ROUNDING_SCALE, WHOLE, add, add_all, divide, divide_fairly, portions
 from exporter.cost.state import Carry
 from exporter.tariff.rate import EnergyPrice, Provenance, Rate
 from exporter.units import dollars, picodollars
@@ -83,7 +83,7 @@ weights = st.dictionaries(st.text(max_size=3), st.integers(0, 10**36), min_size=
 @given(st.integers(-(10**15), 10**18), weights)
 def test_parts_sum_to_the_whole(amount: int, weights_drawn: dict[str, int]) -> None:
     """For any weights and any number of parties; each is within a unit of its due, none pays for nothing."""
-    parts, debts = split(amount, weights_drawn)
+    parts, debts = divide_fairly(amount, weights_drawn)
     assert sum(parts.values()) == amount
     assert set(parts) == {key for key, weight in weights_drawn.items() if weight}
     assert set(debts) == set(weights_drawn)
@@ -97,7 +97,7 @@ def test_debts_tell_what_rounding_owes(weights_drawn: dict[str, int], sums: list
     debts: dict[str, int] = {}
     charged = dict.fromkeys(weights_drawn, 0)
     for amount in sums:
-        parts, debts = split(amount, weights_drawn, debts)
+        parts, debts = divide_fairly(amount, weights_drawn, debts)
         for key, part in parts.items():
             charged[key] += part
     total = sum(weights_drawn.values())
@@ -109,8 +109,8 @@ def test_debts_tell_what_rounding_owes(weights_drawn: dict[str, int], sums: list
 
 def test_ties_go_by_sorted_key_whatever_the_order() -> None:
     """One unit among equals goes to the first key in order, however the weights were said."""
-    assert split(1, {"b": 1, "a": 1, "c": 1})[0] == {"a": 1, "b": 0, "c": 0}
-    assert split(1, {"c": 1, "a": 1, "b": 1})[0] == {"a": 1, "b": 0, "c": 0}
+    assert divide_fairly(1, {"b": 1, "a": 1, "c": 1})[0] == {"a": 1, "b": 0, "c": 0}
+    assert divide_fairly(1, {"c": 1, "a": 1, "b": 1})[0] == {"a": 1, "b": 0, "c": 0}
 
 
 def test_an_amount_that_is_divided_once_has_parts_alone() -> None:
@@ -120,15 +120,15 @@ def test_an_amount_that_is_divided_once_has_parts_alone() -> None:
 
 def test_a_debt_goes_first() -> None:
     """Who was rounded down last time gets the unit that is left this time."""
-    parts, debts = split(1, {"a": 1, "b": 1})
+    parts, debts = divide_fairly(1, {"a": 1, "b": 1})
     assert (parts, debts) == ({"a": 1, "b": 0}, {"a": -ROUNDING_SCALE // 2, "b": ROUNDING_SCALE // 2})
-    parts, debts = split(1, {"a": 1, "b": 1}, debts)
+    parts, debts = divide_fairly(1, {"a": 1, "b": 1}, debts)
     assert (parts, debts) == ({"a": 0, "b": 1}, {"a": 0, "b": 0})
 
 
 def test_a_key_without_weight_keeps_its_debt_and_pays_nothing() -> None:
     """A debt waits; it never becomes a charge to someone who held nothing."""
-    parts, debts = split(5, {"a": 3, "b": 0}, {"a": 0, "b": 7})
+    parts, debts = divide_fairly(5, {"a": 3, "b": 0}, {"a": 0, "b": 7})
     assert (parts, debts) == ({"a": 5}, {"a": 0, "b": 7})
 
 
@@ -136,7 +136,7 @@ def test_a_key_without_weight_keeps_its_debt_and_pays_nothing() -> None:
 def test_a_split_needs_someone_to_pay(weights_drawn: dict[str, int]) -> None:
     """Money without a payer is a bug of the caller, not a rounding."""
     with pytest.raises(ValueError, match="positive weight"):
-        split(1, weights_drawn)
+        divide_fairly(1, weights_drawn)
 
 
 def test_portions_sum_to_the_whole() -> None:

@@ -98,6 +98,16 @@ def test_it_is_charged_once() -> None:
     assert {server for server, _phase, _component in components(second)} == {"chat"}
 
 
+def test_what_follows_a_gap_without_gpus_is_no_gap() -> None:
+    """The daemon stands still for 20 minutes before a GPU is listed: the first page shows it busy."""
+    empty = advance(FRESH, frame(gpus=()), HOURLY)
+    listed = later(frame(), elapsed=40 * MINUTE, wall=NOON + 20 * MINUTE)
+    outcome = advance(empty.state, listed, HOURLY)
+
+    assert charged(outcome) == 2400
+    assert [{key.phase for key in gpu.phase_weights} for gpu in outcome.gpus] == [{"other"}]
+
+
 def test_all_other_books_begin_now() -> None:
     """Those that nothing is known of, and those of another boot."""
     assert charged(advance(State(), frame(), HOURLY)) == 0
