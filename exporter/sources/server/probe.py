@@ -77,7 +77,7 @@ def _text(value: object) -> str:
 
 
 class _ServerProcess(NamedTuple):
-    """The process whose answers are cached."""
+    """A process whose metrics page was read."""
 
     engine: str
     identity: str
@@ -99,16 +99,17 @@ class ServerProbe:
         self._fetch = fetch
         self._subject = subject
         self._process: _ServerProcess | None = None
-        """The process of the cached answers, `None` where another server may answer next."""
+        """The process of the cached answers; `None` where another server may answer next."""
         self._info = ServerInfo()
         """The cached answers, `/props` not among them."""
         self.props: LlamaCppProps | None = None
-        """The last `/props`, read whenever the server may have fallen asleep; `None` where it has none."""
+        """The last `/props`; `None` where the server has none."""
 
     @property
-    def may_sleep(self) -> bool:
-        """Whether the server is a llama.cpp of a build that can sleep."""
-        return self.props is not None and self.props.sleeping is not None
+    def props_are_due(self) -> bool:
+        """Whether `/props` may have changed: the build can sleep, or another server may answer."""
+        can_sleep = self.props is not None and self.props.sleeping is not None
+        return can_sleep or self._process is None
 
     def read_props(self) -> None:
         """Request `/props`.
@@ -128,26 +129,35 @@ class ServerProbe:
             remedy = "configure an endpoint for each model, with ?model=NAME"
             raise ReadFailedError(FailureReason.ROUTER, f"{self._subject}: a llama.cpp router: {remedy}")
 
-    def forget(self) -> None:
-        """Empty the cache: another server may answer next."""
+    def forget_process(self) -> None:
+        """Note that another server may answer next, with other `/props`, model and version."""
         self._process = None
 
     def info(self, engine: Engine, identity: str) -> ServerInfo:
-        """Model and version of the process `identity`: by llama.cpp's `/props`, else cached or requested."""
-        if engine is not LLAMACPP or self.props is None:
-            return self._requested_info(engine, identity)
-        model = self.props.model
-        if not model:
-            model = self._requested_info(engine, identity).model
-        return ServerInfo(model, version=self.props.build, slots=self.props.slots)
+        """Model and version of the process `identity`: by llama.cpp's `/props`, else cached or requested.
 
-    def _requested_info(self, engine: Engine, identity: str) -> ServerInfo:
-        """Model and version by the pages that the engine's description names."""
+        Raises:
+            ReadFailedError: as `read_props`, of a llama.cpp that took another process's place unnoticed.
+        """
+        before = self._process
         process = _ServerProcess(engine.name, identity)
-        is_new = process != self._process
+        is_new = process != before
         if is_new:
             self._process = process
             self._info = ServerInfo()
+        if engine is not LLAMACPP:
+            return self._requested_info(engine, is_new=is_new)
+        if is_new and before is not None:  # no read failed in between, by which `/props` had become due
+            self.read_props()
+        if self.props is None:
+            return self._requested_info(engine, is_new=is_new)
+        model = self.props.model
+        if not model:
+            model = self._requested_info(engine, is_new=is_new).model
+        return ServerInfo(model, version=self.props.build, slots=self.props.slots)
+
+    def _requested_info(self, engine: Engine, *, is_new: bool) -> ServerInfo:
+        """Model and version by the pages that the engine's description names."""
         for query in engine.metadata_queries:
             asks_model = bool(query.model) and not self._info.model
             asks_version = bool(query.version) and not self._info.version and is_new

@@ -1,7 +1,27 @@
 """One endpoint of an inference server: requests its pages, and has them recognized and read.
 
-`ServerSource.read` is the key to this file. `_KnownServer` is what a source remembers between two reads.
-`endpoint` requests, `page_reader` reads the metrics page, and `probe` has all other pages.
+`ServerSource.read` is the key to this file. `endpoint` requests, `page_reader` reads the metrics page, and
+`probe` has all other pages.
+
+Three objects remember the server between two reads. An empty cell: the event leaves the state as it is.
+
+    state                      the start    a metrics page had a reading    a read failed
+    _known.engine              configured   of the page, even without one   configured, if the page was
+                                                                            not recognized
+    _known.reading             none         of the page
+    _known.permanent_failure   none                                         this one, if the command line
+                                                                            switches metrics off
+    _known.address             configured                                   configured, if the server is
+                                                                            gone or replaced
+    _probe, process            none         of the page                     none: `/props` are due
+    _probe, model, version     none         of the process
+    _probe.props               none         of the process
+    _sleep, activity           yes          if tokens moved, or requests    yes: the metrics are due
+                                            run or wait
+
+A read of `/props` sets `_probe.props`, and activity where they show that the server woke.
+Another server may answer after a failed read. What it is asked for follows from what is configured, never
+from the engine that answered before.
 """
 
 from collections.abc import Callable
@@ -28,7 +48,6 @@ from exporter.units import Nanoseconds
 
 PERMANENT_FAILURES: Final = frozenset(
     {
-        FailureReason.NOT_FOUND,
         FailureReason.METRICS_OFF,
         FailureReason.NOT_RECOGNIZED,
         FailureReason.NO_TOKENS,
@@ -57,27 +76,16 @@ class _PermanentFailure(NamedTuple):
 
 
 class _KnownServer:
-    """What is known of the server that answered last.
-
-    A method is an event, and sets these fields. An empty cell: the event leaves the field as it is.
-
-        event           engine       reading      is_same_server  permanent_failure  address
-        the start       configured   none         no              none               configured
-        recognized      of the page
-        not_recognized  configured
-        page_read                    of the page  yes                               has a metrics page
-        failed                                    no              see `failed`       see `MetricsAddress`
-    """
+    """What metrics pages and failures tell of a server. Each method is an event of the table above."""
 
     def __init__(self, target: Target, configured: Engine | None) -> None:
-        self._configured = configured
         self._metrics_off = target.server_context.metrics_off
+        self.configured = configured
+        """The engine that the endpoint is configured for; `None` where each page decides."""
         self.engine = configured
         """The engine of the last metrics page, else the configured one; `None` while it is unknown."""
         self.reading: ServerReading | None = None
         """The last reading of a metrics page, however many reads failed since."""
-        self.is_same_server = False
-        """Whether no read failed since the last metrics page: the next answer is then of the same server."""
         self.permanent_failure: _PermanentFailure | None = None
         """The failure of every read from now on; `None` while there is none."""
         self.address = MetricsAddress(metrics_url(target.url, configured))
@@ -88,12 +96,11 @@ class _KnownServer:
 
     def not_recognized(self) -> None:
         """A metrics page was not recognized."""
-        self.engine = self._configured
+        self.engine = self.configured
 
     def page_read(self, reading: ServerReading) -> None:
         """A metrics page had a reading."""
         self.reading = reading
-        self.is_same_server = True
         self.address.note_read()
 
     def failed(self, failure: ReadFailedError) -> None:
@@ -102,7 +109,6 @@ class _KnownServer:
         Metrics that the command line switches off may be on by a file or the environment. One refusal
         shows that they are off, and is permanent.
         """
-        self.is_same_server = False
         self.address.note_failure(failure.reason)
         if self._metrics_off and failure.reason in PERMANENT_FAILURES:
             self.permanent_failure = _PermanentFailure(failure.reason, str(failure))
@@ -201,29 +207,31 @@ class ServerSource:
             if reading is None:
                 reading = self._metrics_reading(self._metrics_page())
         except ReadFailedError as failure:
+            # The last column of the table above.
             known.failed(failure)
-            self._probe.forget()  # model and version, which may be another server's
-            self._sleep.note_failure()  # the metrics stay due
+            self._probe.forget_process()
+            self._sleep.note_failure()
             raise
         return reading
 
     def _read_at_rest(self) -> ServerReading | None:
-        """Request `/props` of a llama.cpp, and return its last reading where it sleeps or is left alone.
+        """The reading of a llama.cpp that sleeps or is left alone, by its last one and its `/props`.
 
-        `None`: its metrics are due, and a read of them would wake it. The `/props` of a build that can sleep
-        are requested before each read. Those of any server that may be a llama.cpp are requested before its
-        first read, and before the first read after a failure.
+        `None` where the metrics are to be read. A read of them wakes a llama.cpp; one of `/props` does not.
 
         Raises:
             ReadFailedError: as `EndpointSession.get`; `router`, `asleep`.
         """
         known = self._known
-        may_be_llamacpp = known.engine is None or known.engine is LLAMACPP
-        may_be_another = may_be_llamacpp and not known.is_same_server
-        if self._probe.may_sleep or may_be_another:
+        may_be_llamacpp = known.configured is None or known.configured is LLAMACPP
+        # Due before each read of a build that can sleep, and once of any other process.
+        if may_be_llamacpp and self._probe.props_are_due:
             self._probe.read_props()
+        last = known.reading
+        if last is not None and last.engine != LLAMACPP.name:
+            last = None  # of a server whose place a llama.cpp may have taken
         return self._sleep.reading_at_rest(
-            self._probe.props, known.reading, now=self._clock.elapsed(), busy=self._busy
+            self._probe.props, last, now=self._clock.elapsed(), busy=self._busy
         )
 
     def _metrics_page(self) -> HttpResponse:
@@ -253,26 +261,17 @@ class ServerSource:
         if failure.reason not in REFUSED:
             return None
         server = self._uncounted_server()
-        if server is not None:
-            problem = f"{self._endpoint.shown}: {server.title}, {server.what}: {server.remedy}"
-            return ReadFailedError(FailureReason.NO_TOKENS, problem)
-        is_off_by_answer = failure.reason == FailureReason.METRICS_OFF
-        is_off_by_flags = (
-            self._target.server_context.metrics_off and failure.reason == FailureReason.NOT_FOUND
-        )
-        if not (is_off_by_answer or is_off_by_flags):
-            return None
-        engine = self._known.engine
-        switch = "" if engine is None else engine.manual.switch
-        remedy = f"; it serves metrics with {switch}" if switch else ""
-        return ReadFailedError(FailureReason.METRICS_OFF, f"{failure}{remedy}")
+        if server is None:
+            return self._diagnosis_of_metrics_off(failure)
+        problem = f"{self._endpoint.shown}: {server.title}, {server.what}: {server.remedy}"
+        return ReadFailedError(FailureReason.NO_TOKENS, problem)
 
     def _uncounted_server(self) -> Uncounted | None:
         """Request the root page, and return the server without metrics that it greets as, such as Ollama.
 
-        A server whose engine is known is none of these, and its root page is not requested.
+        A server whose engine is configured is none of these, and its root page is not requested.
         """
-        if self._known.engine is not None:
+        if self._known.configured is not None:
             return None
         root = urlsplit(self._known.address.url)._replace(path="/", query="").geturl()
         try:
@@ -281,11 +280,26 @@ class ServerSource:
             return None
         return next((server for server in UNCOUNTED_SERVERS.values() if server.greeting == greeting), None)
 
+    def _diagnosis_of_metrics_off(self, failure: ReadFailedError) -> ReadFailedError | None:
+        """A refusal as `metrics_off` with its remedy; `None` if the metrics are not known to be off.
+
+        They are off by the answer, or by the command line where there is no such page.
+        """
+        is_off = failure.reason == FailureReason.METRICS_OFF
+        if failure.reason == FailureReason.NOT_FOUND:
+            is_off = self._target.server_context.metrics_off
+        if not is_off:
+            return None
+        engine = self._known.engine
+        switch = "" if engine is None else engine.manual.switch
+        remedy = f"; it serves metrics with {switch}" if switch else ""
+        return ReadFailedError(FailureReason.METRICS_OFF, f"{failure}{remedy}")
+
     def _metrics_reading(self, answer: HttpResponse) -> ServerReading:
         """The reading of a metrics page, noted as the last one.
 
         Raises:
-            ReadFailedError: the page is not recognized, or has no reading.
+            ReadFailedError: the page is not recognized, or has no reading; as `ServerProbe.info`.
         """
         known = self._known
         with self._endpoint.parsing_turn(answer.body):
@@ -300,9 +314,9 @@ class ServerSource:
         with self._endpoint.parsing_turn(answer.body):
             read_page = self._page_reader.read(page, info)
         self._endpoint.note_errors(read_page.left_out)
-        if self._probe.may_sleep:
-            self._sleep.note_read(read_page.reading, known.reading)
+        last = known.reading  # before `page_read` replaces it: activity is what has changed since
         known.page_read(read_page.reading)
+        self._sleep.note_read(read_page.reading, last)
         return read_page.reading
 
     def _other_page(self, path: str) -> bytes:

@@ -122,6 +122,19 @@ def test_ollama_says_that_it_counts_no_tokens(make: Make, site: Any) -> None:
     assert site.paths == ["/props", "/metrics", "/"]
 
 
+def test_ollama_that_takes_the_place_of_an_engine_says_that_it_counts_no_tokens(
+    make: Make, site: Any, vllm_page: bytes
+) -> None:
+    """The URL has no configured engine, so that the engine of its last page is no answer."""
+    site.set_page("/metrics", vllm_page)
+    source = make()
+    source.read()
+    del site.answers["/metrics"]
+    site.set_page("/", b"Ollama is running")
+
+    assert [failure_of(source)[0] for _ in range(2)] == ["no_tokens", "no_tokens"]
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>Ollama is running</html>", b"It works!"])
 def test_another_greeting_is_not_ollama(make: Make, site: Any, body: bytes) -> None:
     """A missing page of metrics is then all that is known."""

@@ -265,6 +265,69 @@ def failure_text(source: ServerSource) -> str:
     return f"{caught.value.reason}: {caught.value}"
 
 
+def test_one_that_takes_the_place_of_another_engine_is_not_woken(
+    make: Make, site: Any, vllm_page: bytes
+) -> None:
+    """The URL has no configured engine: what answers after a failed read may be any."""
+    site.set_page("/metrics", vllm_page)
+    source = make()
+    source.read()
+    site.answers["/metrics"] = site.answers["/props"] = httpx.ConnectError("refused")
+    assert failure_text(source).startswith("connection: ")
+    site.set_page("/metrics", page(10))
+    site.set_page("/props", props(sleeping=True))
+    reads = metrics_reads(site)
+
+    assert [failure_text(source).partition(":")[0] for _ in range(2)] == ["asleep", "asleep"]
+    assert metrics_reads(site) == reads
+
+
+def test_one_that_takes_a_place_between_two_reads_is_watched_from_its_first_page_on(
+    make: Make, site: Any, vllm_page: bytes
+) -> None:
+    """No read failed in between. Its page is the first that tells, and is read already."""
+    site.set_page("/metrics", vllm_page)
+    source = make()
+    source.read()
+    site.set_page("/metrics", page(10, running=1))
+    site.set_page("/props", props(sleeping=False))
+
+    (load,) = source.read().loads
+    assert (load.running, load.max_running) == (1.0, 2.0)
+    site.set_page("/props", props(sleeping=True))
+    assert source.read().loads[0].running == 0.0
+    assert metrics_reads(site) == 2
+
+
+def test_another_build_that_took_the_place_between_two_reads_is_asked_for_its_props(
+    make: Make, site: Any
+) -> None:
+    """The identity of the process tells them apart. The second build can sleep."""
+    site.set_page("/metrics", page(10), **HEADER)
+    site.set_page("/props", props())
+    source = make(busy=lambda: False)
+    assert source.read().engine_version == "b10434-x"
+    site.set_page("/metrics", page(1), **{"Process-Start-Time-Unix": "2"})
+    site.set_page("/props", props(build_info="b10500-y", sleeping=False))
+
+    assert source.read().engine_version == "b10500-y"
+    site.set_page("/props", props(build_info="b10500-y", sleeping=True))
+    source.read()
+    assert metrics_reads(site) == 2
+
+
+def test_a_configured_engine_that_is_another_is_never_asked_for_props(
+    make: Make, site: Any, vllm_page: bytes
+) -> None:
+    """Neither before its first read nor after one that failed."""
+    source = make(engine="vllm")
+    site.answers["/metrics"] = httpx.ConnectError("refused")
+    assert failure_text(source).startswith("connection: ")
+    site.set_page("/metrics", vllm_page)
+    source.read()
+    assert "/props" not in site.paths
+
+
 def test_one_without_metrics_on_its_command_line_is_asked_once(make: Make, site: Any) -> None:
     """LLAMA_ARG_ENDPOINT_METRICS=1 may have switched them on. It answers 501 where nothing has, and rests."""
     site.set_page("/props", props())
