@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from exporter import readings
 from exporter.clock import Clock
 from exporter.cost.advance import TickOutcome, advance
 from exporter.cost.gpu_usage import utilization_ratio
@@ -19,7 +18,8 @@ from exporter.cost.intervals import IntervalKind
 from exporter.cost.state import State
 from exporter.ledger.ledger import Ledger
 from exporter.metrics.process import ProcessMetrics
-from exporter.report import CommittedTotals, Report, SourceRow
+from exporter.readings import Frame, MustRestartError, ServerKey
+from exporter.report import CommittedTotals, ConfigRow, Report, SourceRow
 from exporter.sampler.change_log import ChangeLog, log_gap
 from exporter.sampler.frame_reader import Endpoint, FrameRead, FrameReader
 from exporter.sampler.late_pricing import LatePricing
@@ -56,6 +56,10 @@ class _ReloadedReport(NamedTuple):
     of_tick: Report
     report: Report
 
+    def is_of(self, of_tick: Report, config_row: ConfigRow) -> bool:
+        """Whether it is of this tick, and has this outcome of reloads."""
+        return self.of_tick is of_tick and self.report.config == config_row
+
 
 class PublishedReport:
     """The report of the last tick, as web threads read it.
@@ -86,7 +90,7 @@ class PublishedReport:
         if config_row == of_tick.config:
             return of_tick
         reloaded = self._reloaded
-        if reloaded is None or reloaded.of_tick is not of_tick or reloaded.report.config != config_row:
+        if reloaded is None or not reloaded.is_of(of_tick, config_row):
             reloaded = _ReloadedReport(of_tick, replace(of_tick, config=config_row))
             self._reloaded = reloaded
         return reloaded.report
@@ -147,7 +151,7 @@ class Sampler:
         """Health of the sources since the start, and counts of their partial failures."""
         self._changes = ChangeLog(ledger.problem)
         self._late_pricing = LatePricing()
-        self._idle_servers: frozenset[readings.ServerKey] = frozenset()
+        self._idle_servers: frozenset[ServerKey] = frozenset()
         """Servers all of whose GPUs were idle in the last tick."""
         self._published = PublishedReport()
         self._began = clock.elapsed()
@@ -163,12 +167,12 @@ class Sampler:
         """Use another plan from the next tick on."""
         self._plan = plan
 
-    def was_busy(self, key: readings.ServerKey) -> bool:
+    def was_busy(self, key: ServerKey) -> bool:
         """Whether a GPU of a server was busy in the last tick; true while that is unknown."""
         return key not in self._idle_servers
 
     def run(self, stop: threading.Event) -> None:
-        """Tick until stopped. A tick that took too long skips the ones it missed.
+        """Tick until stopped. Ticks that one tick was too long for are left out.
 
         A failed tick costs no money: the report stands until the next one, which charges the time.
         A stop between two ticks takes a last one: a drained node has no next start that would charge them.
@@ -179,17 +183,13 @@ class Sampler:
         due = self._clock.elapsed()
         while not stop.is_set():
             self._attempt()
-            interval = self._plan.context.config.interval
-            due += interval
             now = self._clock.elapsed()
-            if due <= now:
-                missed = (now - due) // interval + 1
-                due += missed * interval
+            due = next_due(due, now, self._plan.context.config.interval)
             if stop.is_set():
                 return
             is_stopped = self._clock.wait(stop, due - now)
             if is_stopped:
-                with suppress(readings.MustRestartError):  # the next process finds the same
+                with suppress(MustRestartError):  # the next process finds the same
                     self._attempt()
 
     def _attempt(self) -> None:
@@ -200,7 +200,7 @@ class Sampler:
         """
         try:
             self.tick()
-        except readings.MustRestartError:
+        except MustRestartError:
             raise
         except Exception as failure:
             now = self._clock.elapsed()
@@ -209,7 +209,7 @@ class Sampler:
             if now - self._failing_since >= FAILING_MAX:
                 minutes = FAILING_MAX // NANOSECONDS_PER_MINUTE
                 problem = f"no successful tick for {minutes} minutes: {failure!r}"
-                raise readings.MustRestartError(problem) from failure
+                raise MustRestartError(problem) from failure
             self._changes.note_tick(failure)
         else:
             self._failing_since = None
@@ -236,18 +236,21 @@ class Sampler:
         Raises:
             MustRestartError: only a new process can go on.
         """
-        # Pages are compared with this state also while the ledger may be another machine's: they are compared
-        # by the process that answers, and another machine's state has no process of this one.
-        state = self._ledger.remembered()
         return self._reader.read(
             plan.context.config,
             configured=plan.endpoints,
-            since=state.wall if self._is_ledger_ours else None,
+            since=self._own_state().wall,
             gateways=plan.gateways,
-            remembered=state,
+            # Of whichever machine: pages are compared by the process that answers, and another machine's
+            # state has no process of this one.
+            remembered=self._ledger.remembered(),
         )
 
-    def _bind(self, frame: readings.Frame) -> None:
+    def _own_state(self) -> State:
+        """The state of this machine's last tick, empty while the ledger may be another machine's."""
+        return self._ledger.remembered() if self._is_ledger_ours else State()
+
+    def _bind(self, frame: Frame) -> None:
         """Bind the ledger to this machine. Another machine's ledger is moved aside, and its state emptied.
 
         A ledger with another machine's identity stays unbound until GPUs are read: one of its GPUs makes it
@@ -261,13 +264,12 @@ class Sampler:
             self._is_ledger_ours = self._ledger.bind(self._machine, uuids)
         except Exception as failure:
             # The file may be on its way aside: a new process finds it as it is.
-            raise readings.MustRestartError(f"the owner of the ledger is undecided: {failure!r}") from failure
+            raise MustRestartError(f"the owner of the ledger is undecided: {failure!r}") from failure
 
     def _advance(self, read: FrameRead, plan: SamplerPlan) -> AdvancedTick:
         """Charge the readings by the cost model, and note which sources answered."""
         frame = read.frame
-        # The state of a ledger that may be another machine's tells nothing of this one.
-        state = self._ledger.remembered() if self._is_ledger_ours else State()
+        state = self._own_state()
         outcome = advance(state, frame, plan.context.policy)
         is_clock_set = self._clock.synchronized()
         # A host without GPUs misses no source of GPUs.
@@ -275,7 +277,8 @@ class Sampler:
         self._health.note(answers, frame.wall)
         self._health.note_clock(frame.wall, synchronized=is_clock_set)
         is_since_boot = outcome.charged is not None and outcome.charged.kind is IntervalKind.SINCE_BOOT
-        return AdvancedTick(read, outcome, is_clock_set, needs_clock=state.rebooted(frame) or is_since_boot)
+        needs_clock = state.rebooted(frame) or is_since_boot
+        return AdvancedTick(read, outcome, is_clock_set=is_clock_set, needs_clock=needs_clock)
 
     def _may_post(self, tick: AdvancedTick) -> bool:
         """Whether the ledger is of this machine, and the tick's time is known well enough to be charged.
@@ -297,34 +300,11 @@ class Sampler:
         self._ledger.post(to_post.postings, to_post.state)
         self._late_pricing.note_posted(to_post)
         # Counted once posted: a tick that is not posted leaves the state, and the next one finds them again.
-        self._count_implausible(tick)
-        self._count_page_errors(tick)
-        self._count_crowded_out(tick)
+        self._health.count_refused(tick.read, outcome)
         log_gap(outcome.charged, outcome.postings.segments, policy)
         self._changes.note_inventory(outcome.inventory, policy)
         months = tuple(month.name for month in months_served(tick.read.frame, policy))
         return self._ledger.totals(tick.read.frame.wall, months)
-
-    def _count_implausible(self, tick: AdvancedTick) -> None:
-        """Count GPU readings, such as of energy, that the cost model refuses as implausible."""
-        for quantity, times in tick.outcome.postings.implausible:
-            self._health.count(tick.read.gpus.source, f"implausible_{quantity}", times)
-
-    def _count_page_errors(self, tick: AdvancedTick) -> None:
-        """Count what the cost model refuses in pages: implausible numbers, or a page of another process."""
-        for answer in (*tick.read.gateways, *tick.read.servers):
-            if answer.reading is not None:
-                for reason, times in tick.outcome.errors.get(answer.reading.url, {}).items():
-                    self._health.count(answer.health.source, reason, times)
-
-    def _count_crowded_out(self, tick: AdvancedTick) -> None:
-        """Count servers with more models than the limit; tokens and money of the others go under `other`."""
-        for answer in tick.read.servers:
-            if answer.reading is None or answer.reading.key not in tick.outcome.state.servers:
-                continue
-            counted_models = tick.outcome.state.servers[answer.reading.key].models.keys()
-            if set(answer.reading.models) - counted_models:
-                self._health.count(answer.health.source, "too_many_models", 1)
 
     def _publish(self, tick: AdvancedTick, totals: CommittedTotals | None, plan: SamplerPlan) -> Report:
         """Publish the report of a tick, and log what has changed since the tick before."""
@@ -351,9 +331,15 @@ class Sampler:
         return report
 
 
-def idle_servers(outcome: TickOutcome) -> frozenset[readings.ServerKey]:
+def next_due(due: Nanoseconds, now: Nanoseconds, interval: Nanoseconds) -> Nanoseconds:
+    """The first moment after `now` that is a whole number of intervals after `due`, one at least."""
+    elapsed = max(now - due, 0)
+    return due + (elapsed // interval + 1) * interval
+
+
+def idle_servers(outcome: TickOutcome) -> frozenset[ServerKey]:
     """Servers all of whose GPUs and instances report that they are idle."""
-    idle_parts: dict[readings.ServerKey, list[bool]] = {}
+    idle_parts: dict[ServerKey, list[bool]] = {}
     for gpu in outcome.gpus:
         for share in gpu.shares:
             utilization = None if gpu.reading is None else utilization_ratio(gpu.reading, share.instance)

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from exporter.cost.advance import TickOutcome
 from exporter.report import SourceRow
+from exporter.sampler.frame_reader import FrameRead
 from exporter.sources.gather import Gathered
 from exporter.units import Instant, Nanoseconds
 
@@ -79,8 +81,26 @@ class Health:
             record.last_success = wall
         self._records[CLOCK] = record
 
+    def count_refused(self, read: FrameRead, outcome: TickOutcome) -> None:
+        """Count the partial failures of a tick that the cost model detects, and no source."""
+        for quantity, times in outcome.postings.implausible:  # readings of GPUs, such as of energy
+            self.count(read.gpus.source, f"implausible_{quantity}", times)
+        for answer in (*read.gateways, *read.servers):
+            if answer.reading is None:
+                continue
+            # Implausible numbers, or a page of another process.
+            for reason, times in outcome.errors.get(answer.reading.url, {}).items():
+                self.count(answer.health.source, reason, times)
+        for answer in read.servers:
+            if answer.reading is None or answer.reading.key not in outcome.state.servers:
+                continue
+            # Tokens and money of models beyond the limit go under `other`.
+            counted_models = outcome.state.servers[answer.reading.key].models.keys()
+            if set(answer.reading.models) - counted_models:
+                self.count(answer.health.source, "too_many_models", 1)
+
     def count(self, source: str, reason: str, times: int) -> None:
-        """Count a partial failure that the cost model detects, not the source."""
+        """Count a partial failure of a source that the last tick read."""
         if times and source in self._records:
             self._records[source].errors[reason] += times
 

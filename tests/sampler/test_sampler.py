@@ -11,7 +11,7 @@ from exporter.cost.projection import RecentUsage, UsageHour
 from exporter.readings import Peer, ServerReading, endpoint_id
 from exporter.report import CommittedTotals, MonthKey, SourceRow
 from exporter.sampler.frame_reader import FrameReader
-from exporter.sampler.sampler import Sampler
+from exporter.sampler.sampler import Sampler, next_due
 from exporter.tariff.tariff import Tariff
 from exporter.tariff.terms import Rented, RentPrice
 from exporter.units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND, PICODOLLARS_PER_DOLLAR
@@ -243,6 +243,14 @@ def test_a_stop_during_a_tick_takes_no_other(fixture: SamplerFixture) -> None:
     fixture.sampler.run(stop)
 
     assert len(fixture.ledger.posted) == 1
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"), [(100, 110), (109, 110), (110, 120), (111, 120), (139, 140), (140, 150), (90, 110)]
+)
+def test_the_next_tick_is_due_a_whole_number_of_intervals_later(now: int, expected: int) -> None:
+    """The last one was due at 100, and one is due every 10."""
+    assert next_due(100, now, interval=10) == expected
 
 
 def test_a_slow_tick_skips_the_beats_it_missed(fixture: SamplerFixture) -> None:
