@@ -1,19 +1,25 @@
 """The keys of `hardware`: the price of each GPU, rented or owned, and its electricity.
 
-Each class is a mapping of the file, and each of its fields a key. A field of `Annotated[Owned, OwnedKeys]` is
-read by `OwnedKeys`, and becomes an `Owned`: what reads a key is such a class, or a validator of one value.
-The docstring of a field is the meaning of its key, in the reference and in errors. A key that several
-mappings have is a type below, and its meaning is the last part of that type.
+Each class is a mapping of the file, and each of its fields a key. The docstring of a field is the meaning of
+its key, in the reference and in errors. An example of what `config.schema` does with a file:
 
-`config.schema` reads the values, then calls `check` and `build`:
+    hardware:
+    - owned: {purchase_dollars_per_gpu: 30000, in_service: 2026-01-01, life_years: 5}
 
-- `check` refuses keys that do not go together. `exactly_one`, `goes_with`, `needs` and `refuse` end the
-  reading of the file with the line of a key; `has` tells whether a key is given.
-- `build` makes the record of the tariff. A class with `builds` becomes that record field by field.
-- `node` is the mapping in the file, with its path. `context` has the list prices in force.
+- The key `owned` is a field of `HardwareKeys`, of type `Annotated[Owned | None, OwnedKeys]`: its mapping is
+  read as an `OwnedKeys`, and the field becomes the `Owned` that this one builds.
+- `life_years` is a field of `OwnedKeys`, of type `Annotated[Decimal, YEARS]`: `YEARS` reads the 5, refuses
+  more than 100, and the field becomes a `Decimal`.
+- `purchase_dollars_per_gpu` is a key of options too: its type is the name `GpuPurchase`, whose last part is
+  its meaning.
+- `OwnedKeys.check` refuses keys that do not go together: `exactly_one` a price per host beside that per GPU,
+  `goes_with` a key without the key that it belongs to, `needs` a key that is missing, `refuse` any other.
+  Each of them ends the reading of the file with the line of a key. `has` tells whether a key is given.
+- `OwnedKeys.build` makes the `Owned` of the tariff. A class with `builds` becomes that record field by field.
+- `node` is the mapping in the file: the path of `HardwareKeys.node` is `hardware[0]`. `context` has the list
+  prices in force.
 """
 
-from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, ClassVar, NamedTuple, TypeVar
@@ -133,16 +139,6 @@ def _unit_price(*, per_gpu: Decimal | None, per_host: Decimal | None, gpus_per_h
     return UnitPrice(_given(per_host), _given(gpus_per_host))
 
 
-def _rent_price(keys: "DatedPrice | RentedKeys", gpus_per_host: int | None) -> RentPrice:
-    """The price of an hour that one of two keys gives, without a date."""
-    unit = _unit_price(
-        per_gpu=keys.dollars_per_gpu_hour,
-        per_host=keys.dollars_per_host_hour,
-        gpus_per_host=gpus_per_host,
-    )
-    return RentPrice(dollars_per_hour=unit.dollars, gpus=unit.gpus)
-
-
 def _check_gpus_per_host(keys: "RentedKeys | OwnedKeys", host_key: str, *, is_per_host: bool) -> None:
     """Refuse the price of a host without the number of its GPUs, and that number without such a price."""
     if is_per_host:
@@ -169,15 +165,21 @@ class DatedPrice(Model, kw_only=True):
 
     def build_with(self, gpus_per_host: int | None) -> RentPrice:
         """The record, for `RentedKeys.build`: gpus_per_host is a key of the mapping around this one."""
-        return replace(
-            _rent_price(self, gpus_per_host),
+        price = _unit_price(
+            per_gpu=self.dollars_per_gpu_hour,
+            per_host=self.dollars_per_host_hour,
+            gpus_per_host=gpus_per_host,
+        )
+        return RentPrice(
+            dollars_per_hour=price.dollars,
+            gpus=price.gpus,
             since=self.since.instant,
             since_text=self.since.text,
             note=self.note,
         )
 
 
-def _in_order(items: list[ListItem[DatedPrice]]) -> None:
+def _refuse_disorder(items: list[ListItem[DatedPrice]]) -> None:
     """Refuse a price that does not begin after the one before it."""
     for earlier, later in pairwise(items):
         if later.value.since.instant <= earlier.value.since.instant:
@@ -188,7 +190,7 @@ def _in_order(items: list[ListItem[DatedPrice]]) -> None:
 
 PRICES = ListOf(
     Table(DatedPrice),
-    (_in_order,),
+    (_refuse_disorder,),
     least=1,
     advice="one price without a date is dollars_per_gpu_hour or dollars_per_host_hour",
 )
@@ -232,10 +234,16 @@ class RentedKeys(Model, kw_only=True):
         """The list price to look up, or the rent."""
         if self.catalogue is not None:
             return self._listed(self.catalogue)
-        prices = tuple(price.build_with(self.gpus_per_host) for price in self.prices)
-        if not prices:
-            prices = (_rent_price(self, self.gpus_per_host),)
-        return Rented(prices, self.billing)
+        if self.prices:
+            dated_prices = tuple(price.build_with(self.gpus_per_host) for price in self.prices)
+            return Rented(dated_prices, self.billing)
+        price = _unit_price(
+            per_gpu=self.dollars_per_gpu_hour,
+            per_host=self.dollars_per_host_hour,
+            gpus_per_host=self.gpus_per_host,
+        )
+        undated_price = RentPrice(dollars_per_hour=price.dollars, gpus=price.gpus)
+        return Rented((undated_price,), self.billing)
 
     def _listed(self, cloud: str) -> Listed:
         """The list price of a cloud."""
@@ -294,7 +302,8 @@ class OwnedKeys(Model, kw_only=True):
             insurance_dollars_per_year=self.insurance_dollars_per_year,
             cost_of_capital_ratio=self.cost_of_capital_ratio or None,  # at 0 a straight line too
         )
-        # Amortization is a yearly amount like support and insurance, and has their bound.
+        # Amortization is a yearly amount like support and insurance, and has their bound. It is refused here
+        # and not in `check`, since the record computes it.
         if owned.capital_dollars > owned.life_years * DOLLARS_PER_YEAR.high:
             bound = f"{DOLLARS_PER_YEAR.high} dollars per year"
             self.refuse("life_years", f"the purchase comes to more than {bound}; check both")
@@ -355,7 +364,11 @@ class HardwareKeys(Model, kw_only=True):
 
     def build(self) -> Hardware:
         """The rule."""
-        key = "owned" if self.rented is None else "rented"
-        pricing: Rented | Listed | Owned = _given(self.owned) if self.rented is None else self.rented
+        if self.rented is not None:
+            return self._rule("rented", self.rented)
+        return self._rule("owned", _given(self.owned))
+
+    def _rule(self, key: str, pricing: Rented | Listed | Owned) -> Hardware:
+        """The rule, with the price of one of its keys."""
         source = f"{self.node.path}.{key}"
         return Hardware(match=self.match, pricing=pricing, source=source, energy=self.energy)
