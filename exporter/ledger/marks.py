@@ -301,7 +301,9 @@ def _unseen_gpu(model: str, decoded: object) -> GpuState:
 def _endpoint(_url: str, decoded: object) -> EndpointState:
     """Marks of an endpoint. Its dispensable fields are checked before."""
     endpoint = _built(EndpointState, decoded)
-    _check_candidate(endpoint.marks)
+    for page_marks in (endpoint.marks, endpoint.own):
+        if page_marks is not None:
+            _check_candidate(page_marks)
     return endpoint
 
 
@@ -389,7 +391,9 @@ _KINDS: Final[Mapping[str, _Entries[Any, Any] | _Fields]] = {
     "inventory": _Fields(
         names=("listed_in", "replaced", "retired", "former"),
         counts=("replaced",),
-        is_known=lambda state: bool(state.gpus or state.replaced or state.retired or state.former),
+        is_known=lambda state: bool(
+            state.listed_in or state.gpus or state.replaced or state.retired or state.former
+        ),
     ),
 }
 """The kinds of scopes, in the order in which a start reads them."""
