@@ -397,23 +397,6 @@ def test_an_inventory_that_cannot_be_read_costs_no_gpu(text: str) -> None:
     assert len(dropped) == 1
 
 
-def test_marks_of_an_own_page_are_checked_as_others_are() -> None:
-    """A candidate of -1 reads would wait for ever."""
-    record = json.loads(marks.texts(REMEMBERED)["endpoint", URL])  # type: ignore[index]
-    own = record["marks"] | {"candidate": {"reads": -1}}
-    state, dropped = marks.state_of([("endpoint", URL, json.dumps(record | {"own": own}))])
-
-    assert state.endpoints == {}
-    assert "reads is a count of -1" in dropped[0]
-
-
-def test_the_boot_of_a_host_whose_gpus_are_all_gone_is_remembered() -> None:
-    """By the boot alone a later start knows that the host has GPUs, and meters it."""
-    rows = [(scope.kind, scope.key, text) for scope, text in marks.texts(State(listed_in="boot-0")).items()]
-
-    assert marks.state_of(rows) == (State(listed_in="boot-0"), ())
-
-
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -436,13 +419,8 @@ def test_gpus_of_an_earlier_release_are_slots() -> None:
     state, dropped = marks.state_of([("gpu", "GPU-0", json.dumps(GPU_TEXT))])
     gpu = state.gpus["GPU-0"]
 
-    assert (gpu.pci_bus_id, gpu.boots_missed, gpu.predecessor, gpu.priced_as, gpu.count) == (
-        "",
-        0,
-        "",
-        None,
-        1,
-    )
+    known = (gpu.pci_bus_id, gpu.boots_missed, gpu.predecessor, gpu.priced_as, gpu.count)
+    assert known == ("", 0, "", None, 1)
     assert (state.unseen, state.listed_in, dropped) == ({}, "", ())
 
 
